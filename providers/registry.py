@@ -1,0 +1,104 @@
+"""Who there is: one row per provider, imported only when it is used.
+
+Outside packages add rows through the entry point group ``orch.providers``: each entry point names a function
+without arguments that returns an `Entry`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from providers.base import Context, Provider
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One provider.
+
+    Attributes:
+        name: as in `--provider NAME`.
+        title: for people.
+        adapter: ``module:Class`` of the `Provider`.
+        emulator: ``module:Class`` of its loopback twin, or None for one that needs none (the fake).
+        error_table: ``module:NAME`` of the code table, which the conformance suite wants to see.
+        keys: setting names, any one of which makes the provider configured.
+        files: files under the home folder, any one of which makes it configured, too.
+        url_setting: the `ORCH_..._URL` that overrides the vendor's hosts.
+        docs: the docs page, from the repository's root.
+        extra: the pip extra that it needs, or None.
+    """
+
+    name: str
+    title: str
+    adapter: str
+    emulator: str | None
+    error_table: str | None
+    keys: tuple[str, ...]
+    url_setting: str | None
+    docs: str
+    files: tuple[str, ...] = ()
+    extra: str | None = None
+
+    def configured(self, settings: Mapping[str, str]) -> str | None:
+        """Where the credentials come from (a setting's name or a file), or None if there are none."""
+        for key in self.keys:
+            if settings.get(key):
+                return key
+        home = Path(settings.get("HOME") or Path.home())
+        for file in self.files:
+            path = home / file
+            if path.is_file():
+                return f"~/{file}"
+        return None
+
+    def create(self, context: Context) -> Provider:
+        """Import the adapter and make one."""
+        provider: Provider = load(self.adapter)(context)
+        return provider
+
+
+def load(target: str) -> Any:
+    """The object that ``module:attribute`` names."""
+    module, _, attribute = target.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+_BUILTIN = (
+    Entry(
+        name="fluence",
+        title="Fluence",
+        adapter="providers.fluence.adapter:Fluence",
+        emulator="providers.fluence.emulator:FluenceEmulator",
+        error_table="providers.fluence.errors:TABLE",
+        keys=("FLUENCE_API_KEY",),
+        url_setting="ORCH_FLUENCE_URL",
+        docs="docs/providers/fluence.md",
+    ),
+    Entry(
+        name="runpod",
+        title="RunPod",
+        adapter="providers.runpod.adapter:RunPod",
+        emulator="providers.runpod.emulator:RunPodEmulator",
+        error_table="providers.runpod.errors:TABLE",
+        keys=("RUNPOD_API_KEY",),
+        files=(".runpod/config.toml",),
+        url_setting="ORCH_RUNPOD_URL",
+        docs="docs/providers/runpod.md",
+    ),
+)
+
+
+def entries() -> dict[str, Entry]:
+    """Every registered provider by name, built-in ones first."""
+    found = {entry.name: entry for entry in _BUILTIN}
+    from importlib.metadata import entry_points
+
+    for point in entry_points(group="orch.providers"):
+        entry = point.load()()
+        found.setdefault(entry.name, entry)
+    return found
