@@ -1,0 +1,137 @@
+"""Runs a command's work on the engine, and makes Ctrl-C mean: first stop properly, then stop waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, TypeVar
+
+from orchestrator.cli._app import App
+from orchestrator.cli._failures import GaveUp
+from orchestrator.errors import Interrupted
+
+T = TypeVar("T")
+
+
+class Interrupts:
+    """Handles SIGINT and SIGTERM while the engine works.
+
+    The first one cancels the work: the engine then ends what was begun and raises `Interrupted`. The second
+    one leaves the event loop as it stands; what is unfinished is in the store, and the next command ends it.
+
+    Args:
+        app: for telling what happens.
+        stopping: what to say at the first one, or None to stop without a word (commands that begin nothing).
+        abandoning: what to say at the second one, and how to check.
+    """
+
+    def __init__(self, app: App, stopping: str | None, abandoning: tuple[str, str]) -> None:
+        self._app = app
+        self._stopping = stopping
+        self._abandoning = abandoning
+        self._count = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self.gave_up = False
+
+    def arm(self) -> None:
+        """The running task is the one to cancel."""
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+
+    def __call__(self, signum: int, frame: FrameType | None) -> None:
+        self._count += 1
+        if self._loop is None or self._loop.is_closed():
+            raise KeyboardInterrupt
+        if self._count == 1:
+            # Not from here: the handler may stand in the middle of a print, and the loop may sleep in select.
+            self._loop.call_soon_threadsafe(self._stop)
+            return
+        self.gave_up = True
+        raise GaveUp(*self._abandoning)
+
+    def _stop(self) -> None:
+        if self._stopping:
+            self._app.out.note(self._stopping, "yellow")
+        if self._task and not self._task.done():
+            self._task.cancel()
+
+
+READ_ONLY = ("stopped waiting", "nothing was changed by this command")
+
+
+def run(
+    app: App,
+    work: Callable[[Any], Awaitable[T]],
+    *,
+    stopping: str | None = None,
+    stopped: str = "stopped; nothing was begun",
+    abandoning: tuple[str, str] = READ_ONLY,
+) -> T:
+    """Open the engine, await ``work(engine)``, close it.
+
+    Args:
+        stopping: said at the first Ctrl-C, if stopping takes a while.
+        stopped: the message when the work was cancelled and the engine had nothing to say about it.
+        abandoning: message and hint when the user presses Ctrl-C again.
+
+    Raises:
+        Interrupted: the user stopped it, and what was begun is ended.
+        GaveUp: the user stopped it twice; things may still be under way.
+    """
+    interrupts = Interrupts(app, stopping, abandoning)
+
+    async def body() -> T:
+        interrupts.arm()
+        async with app.engine() as engine:
+            return await work(engine)
+
+    with _handling(interrupts):
+        runner = asyncio.Runner()
+        try:
+            return runner.run(body())
+        except asyncio.CancelledError:
+            raise Interrupted(stopped) from None
+        finally:
+            _close(runner, interrupts)
+
+
+@contextmanager
+def _handling(interrupts: Interrupts) -> Iterator[None]:
+    """Install the handlers; outside the main thread there are none to install."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    saved = {number: signal.signal(number, interrupts) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in saved.items():
+            signal.signal(number, handler)
+
+
+def _close(runner: asyncio.Runner, interrupts: Interrupts) -> None:
+    if not interrupts.gave_up:
+        runner.close()
+        return
+    # Closing would wait for the very tasks that nobody waits for any more. The process ends now.
+    runner.get_loop().set_exception_handler(lambda loop, context: None)
+    for task in asyncio.all_tasks(runner.get_loop()):
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+
+
+@contextmanager
+def asking() -> Iterator[None]:
+    """While a question is on the screen, Ctrl-C answers it at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    saved = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, saved)

@@ -1,0 +1,70 @@
+"""`orch gc`: machines at the providers that carry our mark and that no open lease accounts for."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import click
+
+from orchestrator.cli import _words as words
+from orchestrator.cli._app import current
+from orchestrator.cli._group import Command, Option
+from orchestrator.cli._progress import plain
+from orchestrator.cli._run import run
+from orchestrator.cli.output import Table
+
+ABANDONED = (
+    "stopped waiting; ends that were asked for go on at the providers",
+    "`orch gc` shows what is still there",
+)
+
+
+@click.command("gc", cls=Command)
+@click.option("--delete", cls=Option, is_flag=True, help="End what is found, with a receipt each.")
+def command(delete: bool) -> None:
+    """Find machines that nobody accounts for.
+
+    Lists what every configured provider says is ours first, and compares it with the store afterwards. Also
+    finishes what a command that died has left unfinished. Exit code 8 if --delete could not end all of it.
+    """
+    app = current()
+
+    async def work(engine: Any) -> tuple[list[Any], datetime]:
+        await engine.resume(on_event=plain(app.out))
+        return await engine.gc(delete=delete), engine.env.now()
+
+    strays, now = run(
+        app, work, stopping="stopping", stopped="stopped before all providers were asked", abandoning=ABANDONED
+    )
+    if app.json:
+        app.out.document({"strays": strays})
+    elif not strays:
+        app.out.note("every machine that carries our mark belongs to an open lease")
+    else:
+        app.out.table(_table(strays, now))
+    left = [stray for stray in strays if not stray.ended]
+    if left and not delete:
+        app.out.note("hint: orch gc --delete ends them")
+    if left and delete:
+        app.out.error(
+            f"{len(left)} of {len(strays)} could not be ended for sure",
+            "run `orch gc --delete` again, or look at the provider's console",
+        )
+        click.get_current_context().exit(8)
+
+
+def _table(strays: list[Any], now: datetime) -> Table:
+    table = Table(["Provider", "Instance", "Name", "Phase", ">Rate", "Made", "Why", "Ended"])
+    for stray in strays:
+        table.add(
+            stray.provider,
+            stray.instance_id,
+            stray.token or words.NONE,
+            stray.phase,
+            words.rate(stray.usd_per_hour),
+            words.ago(stray.created_at, now),
+            stray.why,
+            ("yes", "green") if stray.ended else ("no", "yellow"),
+        )
+    return table

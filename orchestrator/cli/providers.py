@@ -1,0 +1,89 @@
+"""`orch providers`: who there is to rent from, and whether their credentials work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from orchestrator.cli import _complete
+from orchestrator.cli import _words as words
+from orchestrator.cli._app import current
+from orchestrator.cli._group import Group
+from orchestrator.cli._run import run
+from orchestrator.cli.output import Table
+
+
+@click.group("providers", cls=Group, invoke_without_command=True)
+@click.pass_context
+def command(ctx: click.Context) -> None:
+    """List the providers, or check their credentials.
+
+    Asks nobody: shows what is known of each provider beforehand, where its credentials were found, and what
+    is held back there after failures. `orch providers check` asks them.
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    app = current()
+
+    async def work(engine: Any) -> list[Any]:
+        return list(engine.providers())
+
+    found = run(app, work)
+    if app.json:
+        app.out.document({"providers": found})
+        return
+    table = Table(["Provider", "Credentials", "Market", "Workloads", "Egress", "Ends by itself"])
+    for provider in found:
+        table.add(
+            provider.name,
+            provider.configured_from or ("not configured", "dim"),
+            ", ".join(provider.markets),
+            ", ".join(provider.workloads),
+            provider.egress or words.UNKNOWN,
+            provider.dead_man or "no",
+        )
+    app.out.table(table)
+    for provider in found:
+        for hold in provider.holds:
+            app.out.data(f"held back: {provider.name}: {_hold(hold)}", "yellow")
+
+
+def _hold(hold: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in hold.items() if value not in (None, "", []))
+
+
+@command.command("check")
+@click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=_complete.providers)
+@click.pass_context
+def check(ctx: click.Context, names: tuple[str, ...]) -> None:
+    """Ask each provider whether the credentials work.
+
+    Without NAME: every provider that is configured. Exit code 5 if one of them refuses.
+    """
+    app = current()
+
+    async def work(engine: Any) -> Sequence[dict[str, Any]]:
+        found: Sequence[dict[str, Any]] = await engine.check(names)
+        return found
+
+    rows = run(app, work)
+    if app.json:
+        app.out.document({"providers": rows})
+    else:
+        table = Table(["Provider", "Result", "Credentials", "Account", "Detail"])
+        for row in rows:
+            table.add(
+                row["provider"],
+                ("ok", "green") if row["ok"] else ("failed", "red"),
+                row.get("configured_from") or words.NONE,
+                row.get("account") or words.NONE,
+                str(row.get("detail") or ""),
+            )
+        app.out.table(table)
+        for row in rows:
+            if row.get("hint") and not row["ok"]:
+                app.out.note(f"hint: {row['provider']}: {row['hint']}")
+    if not all(row["ok"] for row in rows):
+        ctx.exit(5)

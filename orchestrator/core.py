@@ -1,0 +1,742 @@
+"""The Python API's engine: `Orchestrator`, in-process, on an embedded store.
+
+Everything heavy (store, HTTP, policies) is imported with this module, and this module only when it is used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+
+from orchestrator import ending, log, resume, settings, ssh
+from orchestrator.boot import WantedGone, heartbeat
+from orchestrator.catalog import Market, gather
+from orchestrator.engine import Engine
+from orchestrator.errors import (
+    BudgetExceeded,
+    ConfigError,
+    Interrupted,
+    LaunchFailed,
+    NoOffer,
+    OrchError,
+    OutcomeUnclear,
+    UsageError,
+)
+from orchestrator.launch import Bounds, Exhausted, Launcher
+from orchestrator.models import Event, Lease, ProviderState, Stray
+from orchestrator.pace import StorePace
+from orchestrator.remote import Remote
+from orchestrator.store import AttemptRow, HoldRow, LeaseRow, Store, open_store
+from orchestrator.view import lease_view
+from policies.judge import judge
+from policies.plan import Hold, Plan
+from policies.policy import Policy, load, tighten
+from policies.request import Request, wanted_gpus
+from providers import naming, registry
+from providers.base import Context, Offer, Phase, Provider, Query
+from providers.env import Env, ManualEnv, SystemEnv
+from providers.errors import ProviderError
+
+OnEvent = Callable[[Event], None]
+ENDS_WAIT_S = 60.0
+STRAY_GRACE_S = 60.0
+
+
+class Orchestrator:
+    """Plans, rents, keeps account of and ends GPU machines.
+
+    Use it as an async context manager::
+
+        async with Orchestrator() as orch:
+            [lease] = await orch.up(Request.of(gpu="l40", policy="cheapest-zero-egress"))
+            ...
+            await orch.down(lease.id)
+
+    Args:
+        sandbox: rent from the emulated market on loopback; starts it if it does not run.
+        state_dir: where store, key and sandbox live; default `ORCH_STATE_DIR`, else the XDG state folder.
+        settings: variables instead of `./.env` and the environment.
+        providers: use only these.
+        env: the world; tests and simulation give their own.
+    """
+
+    def __init__(
+        self,
+        *,
+        sandbox: bool | None = None,
+        state_dir: str | Path | None = None,
+        settings: Mapping[str, str] | None = None,
+        providers: Sequence[str] | None = None,
+        env: Env | None = None,
+        adapters: Mapping[str, Callable[[Context], Provider]] | None = None,
+    ) -> None:
+        self._sandbox_asked = sandbox
+        self._state_dir = state_dir
+        self._given = settings
+        self._names = tuple(providers) if providers is not None else None
+        self._env = env
+        self._adapters = adapters
+        self._stack = contextlib.AsyncExitStack()
+        self._engine: Engine | None = None
+
+    # -- opening and closing ------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._open()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+        self._engine = None
+
+    async def _open(self) -> None:
+        values = dict(settings.environment() if self._given is None else self._given)
+        if self._state_dir is not None:
+            values["ORCH_STATE_DIR"] = str(self._state_dir)
+        self.settings = settings.load(values)
+        state = self.settings.state_dir
+        usable_folder(state)
+        self.sandbox = self.settings.orch_sandbox if self._sandbox_asked is None else self._sandbox_asked
+        env: Env = self._env or SystemEnv()
+        if self.sandbox:
+            from providers.sandbox import detach
+
+            running = await asyncio.to_thread(detach.ensure, state)
+            values |= running.settings
+            env = self._env or running.env()
+        self.env = env
+        # Sandbox machines and real ones never share a store: the one's records mean nothing to the other.
+        target = self.settings.orch_database_url if not self.sandbox else None
+        file = state / ("sandbox.db" if self.sandbox else "orch.db")
+        self.store: Store = await open_store(target or file, env)
+        self._stack.push_async_callback(self.store.close)
+        key_file = Path(self.settings.orch_ssh_key_file or state / "ssh" / "id_ed25519").expanduser()
+        public_key = await asyncio.to_thread(ssh.ensure_key, key_file)
+        owner = await self.store.owner_id()
+        self.values = values
+        context = Context(env=env, settings=values, owner=owner, pace=StorePace(self.store, env))
+        adapters = self._create_adapters(context)
+        self._engine = Engine(env, self.store, adapters, owner, state, key_file, public_key)
+
+    def _create_adapters(self, context: Context) -> dict[str, Provider]:
+        made: dict[str, Provider] = {}
+        if self._adapters is not None:
+            made = {name: make(context) for name, make in self._adapters.items()}
+        else:
+            for name, entry in self._chosen().items():
+                if entry.configured(self.values) is None:
+                    continue
+                try:
+                    made[name] = entry.create(context)
+                except ValueError as error:
+                    raise ConfigError(str(error)) from None
+        for provider in made.values():
+            self._stack.push_async_callback(provider.aclose)
+        return made
+
+    def _chosen(self) -> dict[str, registry.Entry]:
+        known = registry.entries()
+        names = self._names or self.settings.provider_names
+        if names is None:
+            return known
+        for name in names:
+            if name not in known:
+                raise UsageError(f"there is no provider {name!r}", hint=f"there are {', '.join(sorted(known))}")
+        return {name: known[name] for name in names}
+
+    @property
+    def engine(self) -> Engine:
+        """The open engine.
+
+        Raises:
+            OrchError: used outside its ``async with`` block.
+        """
+        if self._engine is None:
+            raise OrchError("the Orchestrator is not open", hint="use it as `async with Orchestrator() as orch:`")
+        return self._engine
+
+    # -- the market ---------------------------------------------------------------------------------------
+
+    async def offers(self, query: Query, *, providers: Sequence[str] = (), refresh: bool = True) -> Market:
+        """Ask every configured provider what it rents.
+
+        Raises:
+            ConfigError: no provider is configured.
+        """
+        engine = self.engine
+        adapters = {name: engine.providers[name] for name in engine.providers if not providers or name in providers}
+        if not adapters:
+            raise self._nobody(providers)
+        market = await gather(adapters, query, env=self.env, store=self.store)
+        for name, error in market.errors.items():
+            await engine.emit("source-failed", f"{name}: {error}", provider=name, type=error.type)
+        return market
+
+    def _nobody(self, wanted: Sequence[str]) -> ConfigError:
+        known = registry.entries()
+        if wanted:
+            names = ", ".join(wanted)
+            keys = ", ".join(known[name].keys[0] for name in wanted if name in known and known[name].keys)
+            return ConfigError(f"{names} is not configured", hint=f"set {keys}, or try it with --sandbox")
+        keys = ", ".join(sorted(entry.keys[0] for entry in known.values() if entry.keys))
+        return ConfigError(
+            "no provider is configured",
+            hint=f"set one of {keys} (see .env.example), or try everything without a key: orch --sandbox up ...",
+        )
+
+    async def plan(self, request: Request) -> Plan:
+        """Read the market and judge it; launches nothing. A plan may be empty.
+
+        Raises:
+            BadInput: the request or the policy is wrong.
+            ConfigError: no provider is configured, or no source answered because of its key.
+            LaunchFailed: no source answered at all.
+        """
+        return (await self._plan(request))[0]
+
+    async def _plan(self, request: Request) -> tuple[Plan, Policy, Market]:
+        request.validate()
+        policy = tighten(load(request.policy), request.require)
+        query = Query(
+            gpus=tuple(sorted(wanted_gpus(request))),
+            count=request.count,
+            pricing=tuple(policy.pricings()),
+            egress_free=policy.wants_free_egress,
+            disk_gib=int(request.disk_gib),
+            min_duration_s=float(request.hours) * 3600,
+            countries=tuple(request.country),
+        )
+        names = [name for name in (request.provider or self.engine.providers) if name not in request.exclude_provider]
+        market = await self.offers(query, providers=names if request.provider else ())
+        self._must_have_answered(market)
+        boots = await self.store.boots()
+
+        def success(offer: Offer) -> float:
+            from orchestrator.launch import place_of
+
+            booted, failed = boots.get(place_of(offer), (0.0, 0.0))
+            # Laplace with a prior of four good boots: one bad night does not condemn a place.
+            return (booted + 4.0) / (booted + failed + 4.0)
+
+        holds = [_hold(hold) for hold in await self.store.holds()]
+        plan = judge(
+            market.offers,
+            request,
+            policy,
+            now=self.env.now(),
+            holds=holds,
+            sources=market.sources,
+            success_rate=success,
+        )
+        return plan, policy, market
+
+    def _must_have_answered(self, market: Market) -> None:
+        if any(source.state != "failed" for source in market.sources):
+            return
+        said = "; ".join(f"{name}: {error}" for name, error in market.errors.items())
+        if market.errors and all(error.type in ("AuthFailed", "Forbidden") for error in market.errors.values()):
+            raise ConfigError(f"no provider accepts its key: {said}", hint="check the keys: orch providers check")
+        raise LaunchFailed(f"no provider answered: {said}", hint="try again, or look at: orch providers check")
+
+    # -- renting ------------------------------------------------------------------------------------------
+
+    async def up(
+        self, request: Request, *, plan: Plan | None = None, on_event: OnEvent | None = None
+    ) -> list[Lease]:
+        """Rent what is asked for, and return once every replica is ready.
+
+        Args:
+            plan: launch this plan instead of reading the market again.
+
+        Raises:
+            NoOffer: nothing satisfies the policy.
+            BudgetExceeded: the cheapest costs more than the budget.
+            LaunchFailed: every candidate failed (or one replica of several); what was begun is ended.
+            OutcomeUnclear: something may be running whose end could not be confirmed.
+            Interrupted: the task was cancelled; what was begun is ended, or the message says what is not.
+        """
+        engine = self.engine
+        engine.on_event = on_event
+        policy = tighten(load(request.policy), request.require)
+        if plan is None:
+            plan = await self.plan(request)
+        self._check(request, plan)
+        bounds = Bounds(request.deadline_s or policy.failover_deadline_s, policy.failover_max_spend_usd)
+        launcher = Launcher(engine, request, bounds)
+        leases: list[LeaseRow] = []
+        rows: dict[str, list[AttemptRow]] = {}
+        async with self._beating():
+            try:
+                for number in range(request.replicas):
+                    leases.append(await self._new_lease(request, plan, number))
+                    rows[leases[-1].id] = []
+                results = await self._launch_all(launcher, request, plan, leases, rows)
+                await self._finish_ends(launcher)
+                return await self._report(leases, rows, results)
+            except asyncio.CancelledError:
+                await self._undo(launcher, leases, rows)
+                raise AssertionError("unreachable") from None
+            finally:
+                for lease in leases:
+                    with contextlib.suppress(Exception):
+                        await self.store.release(lease.id)
+                engine.on_event = None
+
+    def _check(self, request: Request, plan: Plan) -> None:
+        if request.keep or request.idle_s is not None:
+            raise UsageError("--keep and --idle need a daemon, and there is none yet", hint="leave them out")
+        if not plan.candidates:
+            over = [drop for drop in plan.dropped if drop.reason == "total_too_high"]
+            if request.budget is not None and over:
+                raise BudgetExceeded(
+                    f"every offer costs more than the budget of {request.budget} USD",
+                    hint="a longer budget, fewer --hours, or another policy; `orch plan` shows the costs",
+                )
+            raise NoOffer(nothing(plan), hint=why_nothing(plan), plan=plan)
+        if request.ttl_s is not None:
+            without = {
+                candidate.offer.provider
+                for candidate in plan.candidates
+                if self.engine.provider(candidate.offer.provider).facts.dead_man is None
+            }
+            if without:
+                raise UsageError(
+                    f"--ttl has nobody to enforce it at {', '.join(sorted(without))}",
+                    hint="leave --ttl out and use `orch down`, or exclude them with --exclude-provider",
+                )
+
+    async def _new_lease(self, request: Request, plan: Plan, number: int) -> LeaseRow:
+        lease_id = self.env.new_id(9)
+        gpu = plan.candidates[0].offer.gpu
+        name = request.name or f"{gpu}-{lease_id[:4]}"
+        if request.name and request.replicas > 1:
+            name = f"{request.name}-{number + 1}"
+        now = self.env.now()
+        row = LeaseRow(
+            id=lease_id,
+            name=name,
+            state="planned",
+            wanted="up",
+            request=msgspec.json.encode(request),
+            policy=plan.policy,
+            created_at=now,
+            promised_total_usd=plan.candidates[0].cost.total_usd / request.replicas,
+            ends_at=None if request.ttl_s is None else now + timedelta(seconds=request.ttl_s),
+        )
+        await self.store.add_lease(row)
+        await self.engine.emit("lease-created", f"{name} ({lease_id})", lease=row)
+        return row
+
+    async def _launch_all(
+        self,
+        launcher: Launcher,
+        request: Request,
+        plan: Plan,
+        leases: list[LeaseRow],
+        rows: dict[str, list[AttemptRow]],
+    ) -> list[AttemptRow | BaseException]:
+        async def one(lease: LeaseRow) -> AttemptRow:
+            until = self.env.monotonic() + request.wait_s
+            current = plan
+            while True:
+                try:
+                    return await launcher.run(lease, current.candidates, rows[lease.id])
+                except Exhausted as error:
+                    if self.env.monotonic() >= until or (error.last is not None and not _worth_waiting(error.last)):
+                        raise
+                    await self.env.sleep(min(30.0, max(0.0, until - self.env.monotonic())))
+                    current = await self.plan(request)
+
+        tasks = [asyncio.create_task(one(lease)) for lease in leases]
+        try:
+            return list(await asyncio.gather(*tasks, return_exceptions=True))
+        except asyncio.CancelledError:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            raise
+
+    async def _finish_ends(self, launcher: Launcher) -> None:
+        """Failed attempts are being ended beside; wait for them, within reason."""
+        if launcher.ends:
+            await asyncio.wait(launcher.ends, timeout=None if isinstance(self.env, ManualEnv) else ENDS_WAIT_S)
+
+    async def _report(
+        self,
+        leases: list[LeaseRow],
+        rows: dict[str, list[AttemptRow]],
+        results: Sequence[AttemptRow | BaseException],
+    ) -> list[Lease]:
+        failed: list[BaseException] = []
+        for lease, result in zip(leases, results, strict=True):
+            if isinstance(result, AttemptRow):
+                continue
+            failed.append(result)
+            if isinstance(result, WantedGone):
+                await self._end_rows(lease, rows[lease.id], "user")
+            await ending.settle(self.engine, lease, rows[lease.id])
+        views = tuple(await self._views(leases))
+        unexpected = [e for e in failed if not isinstance(e, (Exhausted, WantedGone, OrchError))]
+        if unexpected:
+            raise unexpected[0]
+        if not failed:
+            return list(views)
+        if any(lease.state == "ending" for lease in leases):
+            raise OutcomeUnclear(
+                "the launch failed, and the end of what it had begun is not confirmed: it may still bill",
+                hint="the next orch command goes on ending it; look at: orch ps, orch gc",
+                leases=views,
+            )
+        first = failed[0]
+        if isinstance(first, OrchError):
+            raise first
+        if isinstance(first, WantedGone):
+            raise Interrupted("somebody ended the lease while it was launched", leases=views)
+        assert isinstance(first, Exhausted)  # noqa: S101 - the other kinds are handled above
+        some = f"{len(failed)} of {len(leases)} replicas failed" if len(leases) > 1 else "every candidate failed"
+        tries = sum(len(view.attempts) for view in views)
+        last = f"; last: {first.last}" if first.last else ""
+        hint = "nothing runs and nothing bills; `orch events` tells every step"
+        if len(failed) < len(leases):
+            hint = "the other replicas run and bill; `orch ps` shows them"
+        raise LaunchFailed(f"{some} after {tries} attempts: {first.why}{last}", hint=hint, leases=views)
+
+    async def _undo(
+        self, launcher: Launcher, leases: list[LeaseRow], rows: dict[str, list[AttemptRow]]
+    ) -> None:
+        """End what a cancelled `up` has begun. A second cancel leaves it to the next command."""
+        engine = self.engine
+        try:
+            for lease in leases:
+                await self.store.want_down(lease.id)
+                lease.wanted = "down"
+            await engine.emit("interrupted", "stopped by the user; ending what was begun")
+            for lease in leases:
+                await self._land(launcher, lease, rows[lease.id])
+                await self._end_rows(lease, rows[lease.id], "cancelled")
+            await self._finish_ends(launcher)
+            for lease in leases:
+                await ending.settle(engine, lease, rows[lease.id])
+        except asyncio.CancelledError:
+            raise Interrupted(
+                "stopped twice: what was begun may still be running and billing",
+                hint="the next orch command ends it; check with: orch ps, orch gc",
+                leases=tuple(await self._views(leases)),
+            ) from None
+        views = tuple(await self._views(leases))
+        if any(lease.state == "ending" for lease in leases):
+            raise Interrupted(
+                "stopped; the end of what was begun is not confirmed: it may still bill",
+                hint="the next orch command goes on ending it; look at: orch ps, orch gc",
+                leases=views,
+            ) from None
+        raise Interrupted("stopped; what was begun is ended, nothing bills", leases=views) from None
+
+    async def _land(self, launcher: Launcher, lease: LeaseRow, rows: list[AttemptRow]) -> None:
+        """A launch call that was on its way is waited for: it may have had its effect."""
+        for row in rows:
+            task = launcher.inflight.pop(row.token, None)
+            if task is None or row.state != "intent":
+                continue
+            try:
+                instance = await asyncio.shield(task)
+            except ProviderError as error:
+                await ending.keep_left(self.engine, row, error)
+                if error.type not in ("OutcomeUnknown",) and not error.left:
+                    row.outcome = error.type
+                    await self.engine.move_attempt(row, lease, "closed")
+                continue
+            ending.remember(row, instance)
+            row.accepted_at = self.env.now()
+            await self.engine.move_attempt(row, lease, "live")
+
+    async def _end_rows(self, lease: LeaseRow, rows: list[AttemptRow], why: str) -> None:
+        for row in rows:
+            if row.state != "closed" and row.state != "ending":
+                await resume.end(self.engine, row, lease, why)
+
+    # -- looking after ------------------------------------------------------------------------------------
+
+    async def down(
+        self, *refs: str, everything: bool = False, on_event: OnEvent | None = None
+    ) -> list[Lease]:
+        """End leases, and return once the provider itself says that nothing is left to bill.
+
+        Raises:
+            NoSuchLease: a reference fits no lease.
+            OutcomeUnclear: an end could not be confirmed; it goes on with the next command.
+        """
+        found = [await self.store.find_lease(ref) for ref in refs]
+        if everything:
+            found = await self.store.leases()
+        engine = self.engine
+        engine.on_event = on_event
+        async with self._beating():
+            try:
+                for row in found:
+                    await self.store.want_down(row.id)
+                await asyncio.gather(*(self._down_one(row.id) for row in found))
+            finally:
+                engine.on_event = None
+        views = await self._views([await self.store.lease(row.id) for row in found])
+        if any(view.state not in ("ended", "failed") for view in views):
+            raise OutcomeUnclear(
+                "not every end is confirmed: " + ", ".join(v.name for v in views if v.state == "ending"),
+                hint="it may still bill; run the same command again, or look at: orch show NAME",
+                leases=tuple(views),
+            )
+        return views
+
+    async def _down_one(self, lease_id: str) -> None:
+        until = self.env.monotonic() + ending.PATIENCE_S
+        while True:
+            lease = await self.store.claim(lease_id)
+            if lease is not None:
+                break
+            # A command that is launching it holds the claim; it sees the intent and ends it itself.
+            if (await self.store.lease(lease_id)).state in ("ended", "failed"):
+                return
+            if self.env.monotonic() > until:
+                return
+            await self.env.sleep(0.5)
+        if lease.state in ("ended", "failed"):
+            await self.store.release(lease_id)
+            return
+        rows = (await self.store.attempts([lease_id])).get(lease_id, [])
+        if rows and lease.state != "ending" and lease.state != "planned":
+            await self.engine.move(lease, "ending")
+        try:
+            await asyncio.gather(*(resume.end(self.engine, row, lease, "user") for row in rows))
+            await ending.settle(self.engine, lease, rows)
+        finally:
+            await self.store.release(lease_id)
+
+    async def resume(self, *, on_event: OnEvent | None = None) -> list[Lease]:
+        """Finish or end what a dead command left; returns the leases that were taken over."""
+        self.engine.on_event = on_event
+        async with self._beating():
+            try:
+                ids = await resume.resume(self.engine)
+            finally:
+                self.engine.on_event = None
+        return await self._views([await self.store.lease(lease_id) for lease_id in ids])
+
+    async def leases(self, *, everything: bool = False) -> list[Lease]:
+        """Open leases, or all."""
+        return await self._views(await self.store.leases(everything=everything))
+
+    async def lease(self, ref: str) -> Lease:
+        """One lease by id, name or unique beginning of its id. Raises NoSuchLease."""
+        [view] = await self._views([await self.store.find_lease(ref)])
+        return view
+
+    async def events(self, ref: str | None = None, *, after: int = 0, limit: int = 1000) -> list[Event]:
+        """What happened, oldest first; of one lease or of all."""
+        lease_id = (await self.store.find_lease(ref)).id if ref else None
+        return await self.store.events(lease_id, after=after, limit=limit)
+
+    async def remote(self, ref: str) -> Remote:
+        """SSH to a running machine.
+
+        Raises:
+            NoSuchLease, UsageError: there is none, or it does not run.
+        """
+        lease = await self.store.find_lease(ref)
+        rows = (await self.store.attempts([lease.id])).get(lease.id, [])
+        live = [row for row in rows if row.state == "live" and row.address is not None]
+        if not live or live[-1].address is None:
+            raise UsageError(f"{lease.name} is {lease.state}: there is nothing to reach", hint="see: orch ps")
+        return Remote(self.engine.target(live[-1], live[-1].address))
+
+    async def gc(self, *, delete: bool = False, on_event: OnEvent | None = None) -> list[Stray]:
+        """Find machines with our mark that no open lease accounts for; the providers are asked first, our records
+        second. With *delete* they are ended.
+        """
+        strays: list[Stray] = []
+        for name, provider in self.engine.providers.items():
+            try:
+                account, alive = await provider.account(), await provider.owned()
+            except ProviderError as error:
+                await self.engine.emit("source-failed", f"{name}: {error}", provider=name)
+                raise OutcomeUnclear(f"could not look at {name}: {error}", hint="nothing was ended there") from None
+            known = {row.token for row in await self.store.open_attempts() if row.account == account}
+            for instance in alive:
+                age = None if instance.created_at is None else self.env.now() - instance.created_at
+                newborn = age is not None and age < timedelta(seconds=STRAY_GRACE_S)
+                if instance.token in known or newborn or instance.phase is Phase.GONE:
+                    continue
+                ended = delete and await self._end_stray(provider, instance)
+                parts = naming.parse(instance.token)
+                strays.append(
+                    Stray(
+                        provider=name,
+                        account=account,
+                        instance_id=instance.id,
+                        token=instance.token,
+                        lease=parts.lease if parts else None,
+                        phase=str(instance.phase),
+                        usd_per_hour=instance.usd_per_hour,
+                        created_at=instance.created_at,
+                        why="carries our mark, and no open lease accounts for it",
+                        ended=ended,
+                    )
+                )
+        return strays
+
+    async def _end_stray(self, provider: Provider, instance: Any) -> bool:
+        until = self.env.monotonic() + ending.PATIENCE_S
+        while self.env.monotonic() < until:
+            try:
+                if await provider.terminate(instance):
+                    await self.engine.emit("orphan-ended", f"{instance.id} is gone", provider=provider.name)
+                    return True
+            except ProviderError as error:
+                await self.engine.emit("warning", f"{instance.id}: {error}", provider=provider.name)
+            await self.env.sleep(2.0)
+        return False
+
+    # -- providers ----------------------------------------------------------------------------------------
+
+    async def providers(self) -> list[ProviderState]:
+        """Every registered provider, whether it is configured, and what is held back there."""
+        holds = await self.store.holds()
+        states = []
+        for name, entry in registry.entries().items():
+            facts = registry.load(entry.adapter).facts
+            mine = [hold for hold in holds if hold.provider == name]
+            states.append(
+                ProviderState(
+                    name=name,
+                    title=entry.title,
+                    configured_from=entry.configured(self.values),
+                    workloads=tuple(facts.workloads),
+                    markets=tuple(facts.markets),
+                    egress=facts.egress,
+                    dead_man=facts.dead_man,
+                    holds=tuple({"key": h.key, "until": h.until, "drops": h.drops, "why": h.why} for h in mine),
+                )
+            )
+        return states
+
+    async def check(self, names: Sequence[str] = ()) -> list[dict[str, Any]]:
+        """Ask each provider whether it is reachable and accepts the key."""
+        known = registry.entries()
+        for name in names:
+            if name not in known:
+                raise UsageError(f"there is no provider {name!r}", hint=f"there are {', '.join(sorted(known))}")
+
+        async def one(name: str) -> dict[str, Any]:
+            row: dict[str, Any] = {
+                "provider": name,
+                "configured_from": known[name].configured(self.values) if name in known else "given",
+            }
+            provider = self.engine.providers.get(name)
+            if provider is None:
+                key = known[name].keys[0] if known[name].keys else ""
+                return row | {"ok": None, "account": None, "detail": {}, "hint": f"set {key}"}
+            try:
+                detail = await provider.check()
+            except ProviderError as error:
+                return row | {"ok": False, "account": None, "detail": {"error": str(error)}, "hint": _fix(error, name)}
+            return row | {"ok": True, "account": detail.pop("account", None), "detail": detail, "hint": None}
+
+        chosen = list(names) or list(dict.fromkeys([*known, *self.engine.providers]))
+        return list(await asyncio.gather(*(one(name) for name in chosen)))
+
+    # -- inside -------------------------------------------------------------------------------------------
+
+    async def _views(self, leases: Sequence[LeaseRow]) -> list[Lease]:
+        attempts = await self.store.attempts([lease.id for lease in leases])
+        return [lease_view(lease, attempts.get(lease.id, []), self.env) for lease in leases]
+
+    @contextlib.asynccontextmanager
+    async def _beating(self) -> AsyncIterator[None]:
+        """Keep our claims alive while we work. Virtual time has no need of it, and would run away."""
+        if isinstance(self.env, ManualEnv):
+            yield
+            return
+        task = asyncio.create_task(heartbeat(self.engine))
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+def usable_folder(folder: Path) -> None:
+    """Make the state folder.
+
+    Raises:
+        ConfigError: it cannot be made or written.
+    """
+    hint = "choose another with --state-dir or ORCH_STATE_DIR"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise ConfigError(f"the state folder {folder} cannot be made: {error.strerror}", hint=hint) from None
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise ConfigError(f"the state folder {folder} is not writable", hint=hint)
+
+
+def nothing(plan: Plan) -> str:
+    """Why a plan is empty, in one sentence."""
+    if not plan.dropped:
+        return "no provider rents that GPU"
+    return f"none of {len(plan.dropped)} offers satisfies policy {plan.policy!r}"
+
+
+def why_nothing(plan: Plan) -> str:
+    """What to do about an empty plan: the reasons by number."""
+    counts: dict[str, int] = {}
+    for drop in plan.dropped:
+        counts[drop.reason] = counts.get(drop.reason, 0) + 1
+    if not counts:
+        return "see what is for rent: orch offers --all; or allow substitutes: --or-better"
+    top = sorted(counts.items(), key=lambda item: -item[1])
+    return "dropped for " + ", ".join(f"{reason} ({n})" for reason, n in top) + "; `orch plan` shows each"
+
+
+def _fix(error: ProviderError, name: str) -> str:
+    if error.type == "AuthFailed":
+        return f"the key of {name} is wrong or revoked; make a new one"
+    if error.type == "Forbidden":
+        return f"the key of {name} may not do that; see docs/providers/{name}.md for the least permissions"
+    return f"{name} cannot be reached now; try again"
+
+
+def _worth_waiting(error: ProviderError) -> bool:
+    return error.type not in ("InvalidRequest", "BadWorkload", "AuthFailed", "Forbidden")
+
+
+def _hold(row: HoldRow) -> Hold:
+    return Hold(
+        provider=row.provider,
+        account=row.account,
+        region=row.region,
+        zone=row.zone,
+        instance_type=row.instance_type,
+        host_id=row.host_id,
+        offer_id=row.offer_id,
+        gpu=row.gpu,
+        until=row.until,
+        drops=row.drops,
+        why=row.why,
+    )
+
+
+_ZERO = Decimal(0)

@@ -1,0 +1,144 @@
+"""What an earlier command left when it died: found, then finished or ended.
+
+A lease whose holder is gone and that is not steady is taken over. If its machine exists, its boot is finished; if
+nothing was made, the lease fails: nobody waits for it any more, so nothing new is rented. Wanted gone is ended.
+Attempts whose outcome stayed unknown are looked for during a day and ended on sight.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from orchestrator import ending
+from orchestrator.boot import WantedGone
+from orchestrator.engine import Engine, error_view, where
+from orchestrator.launch import Bounds, Launcher
+from orchestrator.store import AttemptRow, LeaseRow
+from policies.request import Request
+from providers.base import Phase
+from providers.errors import OutcomeUnknown, ProviderError
+
+UNSTEADY = ("planned", "launching", "booting", "ending")
+
+
+async def resume(engine: Engine) -> list[str]:
+    """Take over and settle everything that is unfinished; returns the ids of the leases that were.
+
+    What somebody else works on is left alone. What cannot be settled now (provider down, key gone) stays on
+    record, and the next command tries again.
+    """
+    touched: list[str] = []
+    for seen in await engine.store.leases():
+        open_rows = None
+        if seen.state not in UNSTEADY and seen.wanted != "down":
+            rows = (await engine.store.attempts([seen.id])).get(seen.id, [])
+            open_rows = [row for row in rows if row.state in ("intent", "ending")]
+            if not open_rows:
+                continue
+        lease = await engine.store.claim(seen.id)
+        if lease is None or lease.state in ("ended", "failed"):
+            continue
+        touched.append(lease.id)
+        try:
+            await _settle(engine, lease)
+        except (ProviderError, WantedGone) as error:
+            await engine.emit("warning", f"{lease.name} is not settled yet: {error}", lease=lease)
+        finally:
+            await engine.store.release(lease.id)
+    await _watched(engine)
+    await _debris(engine)
+    return touched
+
+
+async def _settle(engine: Engine, lease: LeaseRow) -> None:
+    rows = (await engine.store.attempts([lease.id])).get(lease.id, [])
+    await engine.emit("resumed", f"taking over {lease.name}, which was {lease.state}", lease=lease)
+    current = rows[-1] if rows else None
+    for row in rows:
+        # All but the newest attempt can only be ended.
+        if row.state != "closed" and (row is not current or row.state == "ending"):
+            await end(engine, row, lease, "interrupted")
+    if lease.wanted == "down" or lease.state == "ending":
+        for row in rows:
+            await end(engine, row, lease, "user")
+    elif current is not None and current.state in ("intent", "live"):
+        await _finish(engine, lease, current, rows)
+        if lease.state == "running":
+            return
+    if lease.state == "running" and current is not None and current.state == "live":
+        return
+    await ending.settle(engine, lease, rows)
+
+
+async def end(engine: Engine, row: AttemptRow, lease: LeaseRow, why: str) -> bool:
+    """End one attempt; what cannot be looked up now stays `ending`."""
+    try:
+        return await ending.end_attempt(engine, row, lease, why=why)
+    except OutcomeUnknown as error:
+        await engine.emit("warning", str(error), lease=lease, row=row)
+        return False
+
+
+async def _finish(engine: Engine, lease: LeaseRow, row: AttemptRow, rows: list[AttemptRow]) -> None:
+    request = msgspec.json.decode(lease.request, type=Request)
+    launcher = Launcher(engine, request, Bounds())
+    try:
+        if row.state == "intent" and not await _adopt(engine, lease, row):
+            return
+        await launcher.finish_boot(lease, row)
+    except (ProviderError, WantedGone):
+        for task in launcher.ends:
+            await task
+        for each in rows:
+            await end(engine, each, lease, "interrupted")
+
+
+async def _adopt(engine: Engine, lease: LeaseRow, row: AttemptRow) -> bool:
+    """Look for what a create that nobody waited for has made."""
+    found = await ending.look(engine, row)
+    if found is None:
+        row.outcome, row.watch_until = "interrupted", engine.env.now() + ending.WATCH
+        await engine.move_attempt(row, lease, "closed")
+        return False
+    ending.remember(row, found)
+    row.accepted_at = engine.env.now()
+    await engine.move_attempt(row, lease, "live")
+    await engine.emit("accepted", f"found {found.id} at {where(row.offer)}", lease=lease, row=row)
+    return True
+
+
+async def _watched(engine: Engine) -> None:
+    """End on sight what turns up late."""
+    for row in await engine.store.watched():
+        if row.provider not in engine.providers:
+            continue
+        try:
+            if not await engine.same_account(row):
+                continue
+            found = await engine.provider(row.provider).find(row.ref)
+        except ProviderError as error:
+            await engine.emit("warning", f"cannot look for {row.token}: {error}", row=row)
+            continue
+        if found is None or found.phase is Phase.GONE:
+            continue
+        lease = await engine.store.claim(row.lease)
+        if lease is None:
+            continue
+        await engine.emit("orphan-found", f"{found.id} turned up late at {where(row.offer)}", lease=lease, row=row)
+        ending.remember(row, found)
+        row.error = row.error or error_view(OutcomeUnknown("turned up late"))
+        # The attempt was closed in the belief that nothing exists; the record follows the facts.
+        row.state, row.asked_end_at, row.receipt, row.ended_at = "ending", engine.env.now(), None, None
+        await engine.store.save_attempt(row, lease)
+        await end(engine, row, lease, "late")
+        await engine.store.release(lease.id)
+
+
+async def _debris(engine: Engine) -> None:
+    for item in await engine.store.debris():
+        if item.provider not in engine.providers:
+            continue
+        try:
+            await ending.end_debris(engine, item, until=engine.env.monotonic() + 30.0)
+        except ProviderError as error:
+            await engine.emit("warning", f"{item.instance_id} is left over: {error}", provider=item.provider)

@@ -1,0 +1,32 @@
+"""What a machine has cost so far, by our own sums and the provider's own rounding (design section 5)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+
+from orchestrator.store import AttemptRow
+from policies.cost import billed_hours
+
+_MONTH_H = Decimal(730)
+
+
+def accrued(row: AttemptRow, now: datetime) -> Decimal | None:
+    """USD of compute, disk and address from acceptance until the end or *now*; egress is not metered here.
+
+    None where nothing was ever accepted. A machine that failed before it ran counts in full, although some
+    providers refund it (Fluence): a bill may be lower than this, not higher.
+    """
+    if row.accepted_at is None and row.instance_id is None:
+        return None
+    offer = row.offer
+    start = row.accepted_at or row.started_at
+    end = row.ended_at or now
+    seconds = Decimal(str(max(0.0, (end - start).total_seconds())))
+    hours = billed_hours(offer.billing, Decimal(str(start.timestamp())), seconds)
+    rate = offer.usd_per_hour or Decimal(0)
+    rate += offer.address_usd_per_hour or Decimal(0)
+    wanted = Decimal(str(max(row.spec.disk_gib, offer.disk_min_gib or 0)))
+    extra = max(Decimal(0), wanted - Decimal(str(offer.disk_gib or 0)))
+    rate += extra * (offer.storage_usd_per_gib_month or Decimal(0)) / _MONTH_H
+    return rate * hours
