@@ -13,8 +13,8 @@ import providers as _providers
 for _package in (_policies, _providers):
     if getattr(_package, "__orch__", None) != "gpu-orch":
         raise ImportError(
-            f"the package {_package.__name__!r} found at {getattr(_package, '__file__', '?')} is not gpu-orch's; another "
-            "distribution or a folder of that name comes first on sys.path"
+            f"the package {_package.__name__!r} found at {getattr(_package, '__file__', '?')} is not gpu-orch's; "
+            "another distribution or a folder of that name comes first on sys.path"
         )
 
 __version__ = "0.1.0"

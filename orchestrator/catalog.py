@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import msgspec
+from policies.plan import SourceState
 
 from orchestrator.store import Store
-from policies.plan import SourceState
 from providers.base import Listing, Offer, Provider, Query
 from providers.env import Env
 from providers.errors import ProviderError, RateLimited
@@ -112,9 +112,7 @@ def _state(
     at: datetime | None,
     error: str | None = None,
 ) -> SourceState:
-    return SourceState(
-        provider=name, account=account, state=state, offers=len(offers), observed_at=at, error=error
-    )
+    return SourceState(provider=name, account=account, state=state, offers=len(offers), observed_at=at, error=error)
 
 
 def _key(name: str, query: Query) -> str:

@@ -10,14 +10,15 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import timedelta
-from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import msgspec
+from policies.judge import judge
+from policies.plan import Hold, Plan
 
-from orchestrator import ending, log, resume, settings, ssh
+from orchestrator import ending, resume, settings, ssh
 from orchestrator.boot import WantedGone, heartbeat
 from orchestrator.catalog import Market, gather
 from orchestrator.engine import Engine
@@ -37,8 +38,7 @@ from orchestrator.pace import StorePace
 from orchestrator.remote import Remote
 from orchestrator.store import AttemptRow, HoldRow, LeaseRow, Store, open_store
 from orchestrator.view import lease_view
-from policies.judge import judge
-from policies.plan import Hold, Plan
+from policies.keys import DEFAULT_PRICING
 from policies.policy import Policy, load, tighten
 from policies.request import Request, wanted_gpus
 from providers import naming, registry
@@ -215,8 +215,8 @@ class Orchestrator:
         query = Query(
             gpus=tuple(sorted(wanted_gpus(request))),
             count=request.count,
-            pricing=tuple(policy.pricings()),
-            egress_free=policy.wants_free_egress,
+            pricing=policy.require.pricing or DEFAULT_PRICING,
+            egress_free=policy.require.egress_free,
             disk_gib=int(request.disk_gib),
             min_duration_s=float(request.hours) * 3600,
             countries=tuple(request.country),
@@ -255,9 +255,7 @@ class Orchestrator:
 
     # -- renting ------------------------------------------------------------------------------------------
 
-    async def up(
-        self, request: Request, *, plan: Plan | None = None, on_event: OnEvent | None = None
-    ) -> list[Lease]:
+    async def up(self, request: Request, *, plan: Plan | None = None, on_event: OnEvent | None = None) -> list[Lease]:
         """Rent what is asked for, and return once every replica is ready.
 
         Args:
@@ -276,7 +274,7 @@ class Orchestrator:
         if plan is None:
             plan = await self.plan(request)
         self._check(request, plan)
-        bounds = Bounds(request.deadline_s or policy.failover_deadline_s, policy.failover_max_spend_usd)
+        bounds = Bounds(request.deadline_s or policy.failover.deadline_s, policy.failover.max_spend_usd)
         launcher = Launcher(engine, request, bounds)
         leases: list[LeaseRow] = []
         rows: dict[str, list[AttemptRow]] = {}
@@ -407,7 +405,7 @@ class Orchestrator:
             raise first
         if isinstance(first, WantedGone):
             raise Interrupted("somebody ended the lease while it was launched", leases=views)
-        assert isinstance(first, Exhausted)  # noqa: S101 - the other kinds are handled above
+        assert isinstance(first, Exhausted)
         some = f"{len(failed)} of {len(leases)} replicas failed" if len(leases) > 1 else "every candidate failed"
         tries = sum(len(view.attempts) for view in views)
         last = f"; last: {first.last}" if first.last else ""
@@ -416,9 +414,7 @@ class Orchestrator:
             hint = "the other replicas run and bill; `orch ps` shows them"
         raise LaunchFailed(f"{some} after {tries} attempts: {first.why}{last}", hint=hint, leases=views)
 
-    async def _undo(
-        self, launcher: Launcher, leases: list[LeaseRow], rows: dict[str, list[AttemptRow]]
-    ) -> None:
+    async def _undo(self, launcher: Launcher, leases: list[LeaseRow], rows: dict[str, list[AttemptRow]]) -> None:
         """End what a cancelled `up` has begun. A second cancel leaves it to the next command."""
         engine = self.engine
         try:
@@ -472,9 +468,7 @@ class Orchestrator:
 
     # -- looking after ------------------------------------------------------------------------------------
 
-    async def down(
-        self, *refs: str, everything: bool = False, on_event: OnEvent | None = None
-    ) -> list[Lease]:
+    async def down(self, *refs: str, everything: bool = False, on_event: OnEvent | None = None) -> list[Lease]:
         """End leases, and return once the provider itself says that nothing is left to bill.
 
         Raises:
@@ -737,6 +731,3 @@ def _hold(row: HoldRow) -> Hold:
         drops=row.drops,
         why=row.why,
     )
-
-
-_ZERO = Decimal(0)

@@ -12,21 +12,21 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TypeVar
 
+from policies.plan import Candidate
+
 from orchestrator import ending
 from orchestrator import lease as machine
-from orchestrator.boot import WantedGone, boot
+from orchestrator.boot import boot
 from orchestrator.engine import Engine, error_view, too_dear, where
 from orchestrator.holds import hold_for, matches
 from orchestrator.spend import accrued
 from orchestrator.store import AttemptRow, HoldRow, LeaseRow
-from policies.plan import Candidate
 from policies.request import Request
 from providers import naming
 from providers.base import Instance, LaunchSpec, Offer
 from providers.errors import (
     BadWorkload,
     InvalidRequest,
-    NoFunds,
     OfferGone,
     OutcomeUnknown,
     PriceChanged,
@@ -125,9 +125,7 @@ class Launcher:
         now = self.engine.env.now()
         return sum((accrued(row, now) or Decimal(0) for row in rows), Decimal(0)) > limit
 
-    async def _after(
-        self, error: ProviderError, offer: Offer, lease: LeaseRow, rows: list[AttemptRow]
-    ) -> None:
+    async def _after(self, error: ProviderError, offer: Offer, lease: LeaseRow, rows: list[AttemptRow]) -> None:
         hold = hold_for(error, offer)
         if hold is not None:
             await self.engine.store.place_hold(hold, error.hold_s)
@@ -229,7 +227,7 @@ class Launcher:
             ends_at=lease.ends_at,
         )
         spec = await provider.resolve(quoted, spec)
-        assert planned.usd_per_hour is not None  # noqa: S101 - `_quote` refuses offers without a price
+        assert planned.usd_per_hour is not None
         row = AttemptRow(
             token=token,
             lease=lease.id,
@@ -268,7 +266,9 @@ class Launcher:
                 return await self._replay(ask, lease, row, error)
             return await self._look(lease, row, error)
 
-    async def _replay(self, ask: Callable[[], Awaitable[Instance]], lease: LeaseRow, row: AttemptRow, error: OutcomeUnknown) -> Instance:
+    async def _replay(
+        self, ask: Callable[[], Awaitable[Instance]], lease: LeaseRow, row: AttemptRow, error: OutcomeUnknown
+    ) -> Instance:
         try:
             return await self._patiently(ask, lease, row.offer)
         except OutcomeUnknown as again:
@@ -279,9 +279,7 @@ class Launcher:
 
     async def _look(self, lease: LeaseRow, row: AttemptRow, error: OutcomeUnknown) -> Instance:
         await ending.keep_left(self.engine, row, error)
-        await self.engine.emit(
-            "looking", f"{where(row.offer)}: {error}; looking for {row.token}", lease=lease, row=row
-        )
+        await self.engine.emit("looking", f"{where(row.offer)}: {error}; looking for {row.token}", lease=lease, row=row)
         found = await ending.look(self.engine, row)
         if found is None:
             raise OutcomeUnknown(f"{error.message}; never listed", code=error.code)
@@ -316,9 +314,7 @@ class Launcher:
         row.accepted_at = self.engine.env.now()
         await self.engine.move_attempt(row, lease, "live")
         self.inflight.pop(row.token, None)
-        await self.engine.emit(
-            "accepted", f"{where(row.offer)}: accepted as {instance.id}", lease=lease, row=row
-        )
+        await self.engine.emit("accepted", f"{where(row.offer)}: accepted as {instance.id}", lease=lease, row=row)
 
     async def _refused(self, lease: LeaseRow, row: AttemptRow, error: ProviderError) -> None:
         """Close a refused attempt; what it left behind, or may have made, is ended beside the next try."""

@@ -1,7 +1,7 @@
 """The GPU probe: what a machine must prove before it counts as running.
 
-A POSIX shell script, run over SSH, asks ``nvidia-smi`` for name, memory, uuid and uncorrected ECC errors of each GPU and,
-where there is a python3, initialises CUDA through ctypes. `judge` reads its answer; it is pure.
+A POSIX shell script, run over SSH, asks ``nvidia-smi`` for name, memory, uuid and uncorrected ECC errors of each
+GPU and, where there is a python3, initialises CUDA through ctypes. `judge` reads its answer; it is pure.
 """
 
 from __future__ import annotations

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from orchestrator.store import AttemptRow
-from policies.cost import billed_hours
+from policies.cost import billed_s
 
 _MONTH_H = Decimal(730)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 
 def accrued(row: AttemptRow, now: datetime) -> Decimal | None:
@@ -22,8 +24,8 @@ def accrued(row: AttemptRow, now: datetime) -> Decimal | None:
     offer = row.offer
     start = row.accepted_at or row.started_at
     end = row.ended_at or now
-    seconds = Decimal(str(max(0.0, (end - start).total_seconds())))
-    hours = billed_hours(offer.billing, Decimal(str(start.timestamp())), seconds)
+    used_us = max(0, (end - start) // _MICROSECOND)
+    hours = Decimal(billed_s(offer.billing, used_us, (start - _EPOCH) // _MICROSECOND)) / 3600
     rate = offer.usd_per_hour or Decimal(0)
     rate += offer.address_usd_per_hour or Decimal(0)
     wanted = Decimal(str(max(row.spec.disk_gib, offer.disk_min_gib or 0)))

@@ -20,9 +20,7 @@ from providers.base import Address
 from providers.env import Env
 
 CONNECT_S = 10
-_NO_CLIENT = ConfigError(
-    "there is no SSH client on this computer", hint="install it: apt-get install openssh-client"
-)
+_NO_CLIENT = ConfigError("there is no SSH client on this computer", hint="install it: apt-get install openssh-client")
 
 
 def ensure_key(path: Path) -> str:

@@ -67,7 +67,8 @@ class App:
 
     def engine(self) -> Any:
         """A fresh engine with the global options; an async context manager."""
-        return self.factory(sandbox=self.sandbox, state_dir=self.state_dir)
+        # Not asked for is not the same as not wanted: ORCH_SANDBOX may still say so.
+        return self.factory(sandbox=self.sandbox or None, state_dir=self.state_dir)
 
     def can_ask(self) -> bool:
         """Whether there is a terminal on which a question can be shown and answered."""

@@ -46,7 +46,7 @@ def all_checks(state_dir: str | None) -> list[Check]:
     except ConfigError as error:
         return [*found, Check("settings", "fail", error.message, error.hint)]
     folder = loaded.state_dir
-    key = Path(loaded.orch_ssh_key_file).expanduser() if loaded.orch_ssh_key_file else folder / "id_ed25519"
+    key = Path(loaded.orch_ssh_key_file).expanduser() if loaded.orch_ssh_key_file else folder / "ssh" / "id_ed25519"
     return [*found, state_folder(folder), sqlite(), ssh_key(key), *providers(values), clock()]
 
 

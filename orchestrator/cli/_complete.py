@@ -57,7 +57,11 @@ def refs(ctx: click.Context) -> Iterable[str]:
     """Names of the leases in the store, open ones only; SQLite alone, because that takes milliseconds."""
     import sqlite3
 
-    file = _state_dir(ctx.find_root().obj) / "orch.db"
+    app = ctx.find_root().obj
+    sandbox = bool(app and app.sandbox) or os.environ.get("ORCH_SANDBOX", "0").lower() in ("1", "true", "yes")
+    if os.environ.get("ORCH_DATABASE_URL") and not sandbox:
+        return []
+    file = _state_dir(app) / ("sandbox.db" if sandbox else "orch.db")
     if not file.is_file():
         return []
     connection = sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, timeout=0.2)

@@ -77,6 +77,8 @@ def explain(error: BaseException) -> Failure:
         return Failure(type(error).__name__, error.message, error.hint, error.exit_code, leases)
     if isinstance(error, click.UsageError):
         return Failure("UsageError", error.format_message(), _usage_hint(error), 2)
+    if isinstance(error, ValueError) and (mistake := _mistake(error)):
+        return mistake
     if isinstance(error, click.ClickException):
         return Failure("UsageError", error.format_message(), None, 2)
     if isinstance(error, GaveUp):
@@ -85,6 +87,20 @@ def explain(error: BaseException) -> Failure:
         return Failure("Interrupted", "stopped", None, 130)
     what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     return Failure("Unexpected", what, "run it again with --verbose for the traceback", 1)
+
+
+def _mistake(error: ValueError) -> Failure | None:
+    """What policies and the GPU table say about words that a person wrote, if it is one of theirs."""
+    from policies.errors import BadInput
+
+    if isinstance(error, BadInput):
+        return Failure("UsageError", str(error), error.hint, 2)
+    from providers.gpus import UnknownGpu
+
+    if isinstance(error, UnknownGpu):
+        near = f"did you mean {', '.join(error.nearest)}?" if error.nearest else "orch gpus lists them"
+        return Failure("UsageError", f"no GPU model is called {error.word!r}", near, 2)
+    return None
 
 
 def _usage_hint(error: click.UsageError) -> str | None:

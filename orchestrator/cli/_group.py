@@ -15,7 +15,7 @@ from orchestrator.cli._app import App
 #: Section of the help page, then command: (module in this package, one line of help).
 SECTIONS: dict[str, dict[str, str]] = {
     "Rent": {
-        "plan": "Show what a request would rent, what it costs, and why the rest lost.",
+        "plan": "Show what would be rented, its cost, and why the rest lost.",
         "up": "Rent it: launch down the plan until a machine is up and proven.",
         "down": "End machines and show the receipts.",
         "offers": "List what is for rent now.",
@@ -188,9 +188,9 @@ def leave(code: int) -> NoReturn:
 
 def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     if value and not ctx.resilient_parsing:
-        from importlib.metadata import version
+        from orchestrator import __version__
 
-        click.echo(f"orch {version('gpu-orch')}")
+        click.echo(f"orch {__version__}")
         ctx.exit()
 
 

@@ -1,4 +1,4 @@
-"""Runs a command's work on the engine, and makes Ctrl-C mean: first stop properly, then stop waiting."""
+"""Runs a command's work on the engine, and makes Ctrl-C mean: first end it properly, then stop waiting."""
 
 from __future__ import annotations
 
@@ -16,17 +16,21 @@ from orchestrator.errors import Interrupted
 
 T = TypeVar("T")
 
+#: Seconds that the engine has after the second Ctrl-C to save what is left to do.
+LAST_WAIT_S = 2.0
+
 
 class Interrupts:
     """Handles SIGINT and SIGTERM while the engine works.
 
     The first one cancels the work: the engine then ends what was begun and raises `Interrupted`. The second
-    one leaves the event loop as it stands; what is unfinished is in the store, and the next command ends it.
+    cancels that, too; the engine then only saves what is left to do. If it hangs even so, or at a third one, the
+    event loop is left as it stands: what is unfinished is in the store, and the next command goes on with it.
 
     Args:
         app: for telling what happens.
         stopping: what to say at the first one, or None to stop without a word (commands that begin nothing).
-        abandoning: what to say at the second one, and how to check.
+        abandoning: what to say if the loop had to be left, and how to check.
     """
 
     def __init__(self, app: App, stopping: str | None, abandoning: tuple[str, str]) -> None:
@@ -47,18 +51,22 @@ class Interrupts:
         self._count += 1
         if self._loop is None or self._loop.is_closed():
             raise KeyboardInterrupt
-        if self._count == 1:
-            # Not from here: the handler may stand in the middle of a print, and the loop may sleep in select.
-            self._loop.call_soon_threadsafe(self._stop)
-            return
-        self.gave_up = True
-        raise GaveUp(*self._abandoning)
+        if self._count > 2:
+            self._give_up()
+        # Not from here: the handler may stand in the middle of a print, and the loop may sleep in select.
+        self._loop.call_soon_threadsafe(self._stop, self._count)
 
-    def _stop(self) -> None:
-        if self._stopping:
+    def _stop(self, count: int) -> None:
+        if count == 1 and self._stopping:
             self._app.out.note(self._stopping, "yellow")
         if self._task and not self._task.done():
             self._task.cancel()
+            if count == 2 and self._loop:
+                self._loop.call_later(LAST_WAIT_S, self._give_up)
+
+    def _give_up(self) -> None:
+        self.gave_up = True
+        raise GaveUp(*self._abandoning)
 
 
 READ_ONLY = ("stopped waiting", "nothing was changed by this command")
@@ -88,6 +96,7 @@ def run(
     async def body() -> T:
         interrupts.arm()
         async with app.engine() as engine:
+            _log(app, engine)
             return await work(engine)
 
     with _handling(interrupts):
@@ -112,6 +121,14 @@ def _handling(interrupts: Interrupts) -> Iterator[None]:
     finally:
         for number, handler in saved.items():
             signal.signal(number, handler)
+
+
+def _log(app: App, engine: Any) -> None:
+    format_ = getattr(getattr(engine, "settings", None), "orch_log_format", None)
+    if app.verbose or format_:
+        from orchestrator import log
+
+        log.configure(format_, verbose=app.verbose)
 
 
 def _close(runner: asyncio.Runner, interrupts: Interrupts) -> None:

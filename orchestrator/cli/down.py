@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import click
@@ -13,12 +14,12 @@ from orchestrator.cli._ask import confirm
 from orchestrator.cli._group import Command, Option
 from orchestrator.cli._progress import plain
 from orchestrator.cli._run import run
-from orchestrator.errors import UsageError
+from orchestrator.errors import OrchError, UsageError
 
 STOPPING = "stopping; press Ctrl-C again to stop waiting"
-STOPPED = "stopped waiting; the end was asked for, and the next orch command goes on with it"
+STOPPED = "stopped waiting; ends that were asked for go on with the next orch command"
 ABANDONED = (
-    "stopped waiting; the end is wanted, and the next orch command goes on with it",
+    "stopped waiting; ends that were asked for go on with the next orch command",
     "`orch down` the same machine again, or check with `orch ps`",
 )
 
@@ -40,14 +41,17 @@ def command(refs: tuple[str, ...], everything: bool, yes: bool) -> None:
             hint="orch ps shows them",
         )
 
-    async def work(engine: Any) -> list[Any]:
+    async def work(engine: Any) -> None:
         if everything and not await _agreed(app, engine, yes):
-            return []
-        await engine.resume(on_event=plain(app.out))
-        found: list[Any] = await engine.down(*refs, everything=everything, on_event=plain(app.out))
-        return found
+            _report(app, [])
+            return
+        _report(app, await engine.down(*refs, everything=everything, on_event=plain(app.out)))
+        await _settle_others(app, engine)
 
-    leases = run(app, work, stopping=STOPPING, stopped=STOPPED, abandoning=ABANDONED)
+    run(app, work, stopping=STOPPING, stopped=STOPPED, abandoning=ABANDONED)
+
+
+def _report(app: App, leases: list[Any]) -> None:
     if app.json:
         app.out.document(_leases.document(leases))
         return
@@ -59,8 +63,18 @@ def command(refs: tuple[str, ...], everything: bool, yes: bool) -> None:
         app.out.note("nothing to end")
 
 
+async def _settle_others(app: App, engine: Any) -> None:
+    """Go on with what dead commands left. The receipts are out already, so nothing here may fail the command."""
+    try:
+        await engine.resume(on_event=plain(app.out))
+    except OrchError as error:
+        app.out.note(f"warning: what earlier commands left is not settled: {error.message}", "yellow")
+    except asyncio.CancelledError:
+        app.out.note("stopped; `orch gc` goes on with what earlier commands left", "yellow")
+
+
 async def _agreed(app: App, engine: Any, yes: bool) -> bool:
-    """Whether to go on with all of them; there is nothing to ask about when none is open."""
+    """Whether there is anything to end, and it may be: asks on a terminal, but never in the sandbox."""
     leases = await engine.leases()
     if not leases:
         return False

@@ -32,7 +32,8 @@ def command(delete: bool) -> None:
 
     async def work(engine: Any) -> tuple[list[Any], datetime]:
         await engine.resume(on_event=plain(app.out))
-        return await engine.gc(delete=delete), engine.env.now()
+        found = await engine.gc(delete=delete, on_event=plain(app.out))
+        return found, engine.env.now()
 
     strays, now = run(
         app, work, stopping="stopping", stopped="stopped before all providers were asked", abandoning=ABANDONED

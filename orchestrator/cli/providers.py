@@ -12,7 +12,7 @@ from orchestrator.cli import _words as words
 from orchestrator.cli._app import current
 from orchestrator.cli._group import Group
 from orchestrator.cli._run import run
-from orchestrator.cli.output import Table
+from orchestrator.cli.output import Cell, Table
 
 
 @click.group("providers", cls=Group, invoke_without_command=True)
@@ -28,7 +28,7 @@ def command(ctx: click.Context) -> None:
     app = current()
 
     async def work(engine: Any) -> list[Any]:
-        return list(engine.providers())
+        return list(await engine.providers())
 
     found = run(app, work)
     if app.json:
@@ -50,6 +50,13 @@ def command(ctx: click.Context) -> None:
             app.out.data(f"held back: {provider.name}: {_hold(hold)}", "yellow")
 
 
+_RESULTS: dict[bool | None, Cell] = {
+    True: ("ok", "green"),
+    False: ("failed", "red"),
+    None: ("not configured", "dim"),
+}
+
+
 def _hold(hold: dict[str, Any]) -> str:
     return ", ".join(f"{key} {value}" for key, value in hold.items() if value not in (None, "", []))
 
@@ -60,7 +67,8 @@ def _hold(hold: dict[str, Any]) -> str:
 def check(ctx: click.Context, names: tuple[str, ...]) -> None:
     """Ask each provider whether the credentials work.
 
-    Without NAME: every provider that is configured. Exit code 5 if one of them refuses.
+    Without NAME: all of them; those without credentials are only listed. Exit code 5 if one refuses, if a
+    named one has no credentials, or if none has.
     """
     app = current()
 
@@ -76,14 +84,15 @@ def check(ctx: click.Context, names: tuple[str, ...]) -> None:
         for row in rows:
             table.add(
                 row["provider"],
-                ("ok", "green") if row["ok"] else ("failed", "red"),
-                row.get("configured_from") or words.NONE,
-                row.get("account") or words.NONE,
-                str(row.get("detail") or ""),
+                _RESULTS[row["ok"]],
+                row["configured_from"] or words.NONE,
+                row["account"] or words.NONE,
+                ", ".join(f"{key} {value}" for key, value in row["detail"].items()),
             )
         app.out.table(table)
-        for row in rows:
-            if row.get("hint") and not row["ok"]:
-                app.out.note(f"hint: {row['provider']}: {row['hint']}")
-    if not all(row["ok"] for row in rows):
+    for row in rows:
+        if row["hint"]:
+            app.out.note(f"hint: {row['provider']}: {row['hint']}")
+    missing = names and any(row["ok"] is None for row in rows)
+    if missing or any(row["ok"] is False for row in rows) or not any(row["ok"] for row in rows):
         ctx.exit(5)

@@ -11,6 +11,8 @@ from orchestrator.cli._app import current
 from orchestrator.cli._group import Command, Option
 from orchestrator.cli._run import run
 
+UNFINISHED = ("planned", "launching", "booting", "ending")
+
 
 @click.command("ps", cls=Command)
 @click.option("--all", "everything", cls=Option, is_flag=True, help="Also those that have ended or failed.")
@@ -28,8 +30,10 @@ def command(everything: bool) -> None:
     leases, now = run(app, work)
     if app.json:
         app.out.document(_leases.document(leases))
-        return
-    if leases:
+    elif leases:
         app.out.table(_leases.table(leases, now))
-        return
-    app.out.note("no machines" if everything else "no open machines (--all shows those that have ended)")
+    else:
+        app.out.note("no machines" if everything else "no open machines (--all shows those that have ended)")
+    unfinished = [lease.name for lease in leases if lease.state in UNFINISHED]
+    if unfinished:
+        app.out.note(f"hint: {', '.join(unfinished)}: if no command works on it any more, `orch gc` finishes or ends it")

@@ -20,9 +20,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.store.tables import SCHEMA
 
 BUSY_S = 20.0
-_NETWORK_FS = frozenset(
-    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "afs", "glusterfs", "fuse.glusterfs"}
-)
+_NETWORK_FS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "afs", "glusterfs", "fuse.glusterfs"})
 
 
 class Tx(Protocol):

@@ -153,9 +153,7 @@ class Store:
         """Record that this lease is wanted gone."""
         async with self._db.begin(write=True) as tx:
             await tx.run(
-                t.lease.update()
-                .where(t.lease.c.id == lease_id)
-                .values(wanted="down", version=t.lease.c.version + 1)
+                t.lease.update().where(t.lease.c.id == lease_id).values(wanted="down", version=t.lease.c.version + 1)
             )
 
     async def wanted(self, lease_id: str) -> str:
@@ -244,9 +242,7 @@ class Store:
         """Write an attempt of a lease whose claim we hold. Raises LostClaim."""
         async with self._db.begin(write=True) as tx:
             await self._fenced(tx, lease)
-            await tx.run(
-                t.attempt.update().where(t.attempt.c.token == row.token).values(**_attempt_values(row))
-            )
+            await tx.run(t.attempt.update().where(t.attempt.c.token == row.token).values(**_attempt_values(row)))
 
     async def attempts(self, lease_ids: Iterable[str] | None = None) -> dict[str, list[AttemptRow]]:
         """Attempts by lease, in order; of all leases if None."""
@@ -265,9 +261,7 @@ class Store:
 
     async def watched(self) -> list[AttemptRow]:
         """Closed attempts whose outcome stayed unknown and that may still turn up."""
-        query = sa.select(t.attempt).where(
-            t.attempt.c.state == "closed", t.attempt.c.watch_until > self._env.now()
-        )
+        query = sa.select(t.attempt).where(t.attempt.c.state == "closed", t.attempt.c.watch_until > self._env.now())
         async with self._db.begin(write=False) as tx:
             return [_attempt_row(row) for row in await tx.rows(query)]
 
@@ -405,9 +399,7 @@ class Store:
         """Remember a source's last good answer."""
         async with self._db.begin(write=True) as tx:
             await tx.run(t.offer_cache.delete().where(t.offer_cache.c.key == key))
-            await tx.run(
-                t.offer_cache.insert().values(key=key, account=account, at=self._env.now(), offers=offers)
-            )
+            await tx.run(t.offer_cache.insert().values(key=key, account=account, at=self._env.now(), offers=offers))
 
     async def cached_offers(self, key: str) -> tuple[datetime, str, bytes] | None:
         """A source's last good answer: when, which account, offers as JSON."""

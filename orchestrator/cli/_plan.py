@@ -1,0 +1,174 @@
+"""How a plan reads: what was kept and what it costs, what was dropped and why, and what each source said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.cli import _words as words
+from orchestrator.cli.output import Cell, Output, Table
+
+if TYPE_CHECKING:
+    from policies.plan import Candidate, Dropped, Plan
+    from policies.request import Request
+    from providers.base import Offer
+
+#: Candidates that are shown unless all are asked for.
+SHOWN = 10
+#: Different details that are shown for one reason.
+DETAILS = 3
+#: Parts of a cost beside compute and egress, which always have a column; these have one if any offer has them.
+_PARTS = {
+    "ingress_usd": "Ingress",
+    "storage_usd": "Disk",
+    "address_usd": "Address",
+    "boot_usd": "Boot",
+    "risk_usd": "Risk",
+    "failed_boot_usd": "Failures",
+}
+_STATE_STYLES = {"ok": "green", "partial": "yellow", "stale": "yellow", "failed": "red"}
+
+
+def show(out: Output, plan: Plan, request: Request, *, note: bool, everything: bool = False) -> None:
+    """Print *plan*; beside the answer if *note*, so that `up` keeps stdout for the machine."""
+    say = out.note if note else out.data
+    say(headline(plan, request), "bold")
+    if request.egress_gb == 0:
+        say("egress 0 GB: nothing is counted for data that leaves (--egress says how much)")
+    shown = plan.candidates if everything else plan.candidates[:SHOWN]
+    if shown:
+        out.table(kept(shown), note=note)
+    if len(plan.candidates) > len(shown):
+        say(f"and {len(plan.candidates) - len(shown)} more (orch plan --all shows them)")
+    if plan.dropped:
+        say(f"dropped {len(plan.dropped)}:")
+        out.table(reasons(plan.dropped), note=note)
+        if everything:
+            out.table(dropped(plan.dropped), note=note)
+    say("sources:")
+    for source in plan.sources:
+        say(f"  {source_line(source, plan.made_at)}", _STATE_STYLES.get(source.state))
+    if not plan.sources:
+        say("  none")
+
+
+def headline(plan: Plan, request: Request) -> str:
+    """What was asked for, in one line."""
+    machines = f"{request.replicas} machines with " if request.replicas > 1 else ""
+    wanted = f"{machines}{request.count} x {' or '.join(request.gpu)}{' or better' * request.or_better}"
+    return f"{wanted} for {words.number(request.hours)} h, policy {plan.policy}: {_verdict(plan)}"
+
+
+def _verdict(plan: Plan) -> str:
+    if not plan.candidates:
+        return "nothing satisfies it"
+    best = plan.candidates[0]
+    return f"{len(plan.candidates)} offers, the best costs {words.money(best.cost.total_usd)} in all"
+
+
+def kept(candidates: Sequence[Candidate]) -> Table:
+    """Candidates with the parts of their cost."""
+    parts = {field: title for field, title in _PARTS.items() if any(getattr(c.cost, field) for c in candidates)}
+    titles = ["#", "Offer", "GPU", ">Rate", ">Compute", ">Egress", *(f">{t}" for t in parts.values()), ">Total"]
+    table = Table([*titles, "Notes"])
+    for candidate in candidates:
+        cost, offer = candidate.cost, candidate.offer
+        table.add(
+            str(candidate.rank),
+            offer_name(offer),
+            words.gpus(offer.gpu, offer.gpu_count, offer.gpu_fraction),
+            words.rate(offer.usd_per_hour),
+            words.money(cost.compute_usd),
+            words.money(cost.egress_usd),
+            *(words.money(getattr(cost, field)) for field in parts),
+            (words.money(cost.total_usd), "bold"),
+            ", ".join(candidate.flags),
+        )
+    return table
+
+
+def offer_name(offer: Offer) -> str:
+    """Where an offer is and what the provider calls it."""
+    spot = "spot" if offer.pricing == "spot" else None
+    parts = (offer.provider, offer.zone or offer.region or offer.country, offer.instance_type, spot)
+    return " ".join(part for part in parts if part)
+
+
+def reasons(dropped: Sequence[Dropped]) -> Table:
+    """How many offers fell to each reason, most first, with a few details."""
+    found: dict[str, list[str]] = {}
+    for drop in dropped:
+        found.setdefault(drop.reason, []).append(str(drop.detail or ""))
+    table = Table([">Offers", "Reason", "For example"])
+    for reason, details in sorted(found.items(), key=lambda item: (-len(item[1]), item[0])):
+        different = list(dict.fromkeys(filter(None, details)))
+        more = f"; and {len(different) - DETAILS} more" if len(different) > DETAILS else ""
+        table.add(str(len(details)), reason, "; ".join(different[:DETAILS]) + more)
+    return table
+
+
+def dropped(rows: Sequence[Dropped]) -> Table:
+    """Every dropped offer with its reason."""
+    table = Table(["Dropped offer", "GPU", ">Rate", "Reason", "Detail"])
+    for drop in rows:
+        offer = drop.offer
+        table.add(
+            offer_name(offer),
+            words.gpus(offer.gpu, offer.gpu_count, offer.gpu_fraction),
+            words.rate(offer.usd_per_hour),
+            drop.reason,
+            str(drop.detail or ""),
+        )
+    return table
+
+
+def source_line(source: Any, now: Any) -> str:
+    """What one source said and when."""
+    count = f"{source.offers} offer{'s' * (source.offers != 1)}"
+    seen = "" if source.observed_at is None else f", {words.ago(source.observed_at, now)}"
+    error = f": {source.error}" if source.error else ""
+    return f"{source.provider} {source.state}, {count}{seen}{error}"
+
+
+def offers(rows: Sequence[Offer]) -> Table:
+    """Offers as `orch offers` shows them, cheapest first."""
+    table = Table(["Offer", "GPU", ">Rate", "Egress", ">vCPUs", ">Memory", ">Disk", "Free", "Pricing", "Id"])
+    for offer in rows:
+        table.add(
+            offer_name(offer),
+            words.gpus(offer.gpu, offer.gpu_count, offer.gpu_fraction),
+            words.rate(offer.usd_per_hour),
+            egress(offer),
+            words.number(offer.vcpus),
+            words.number(offer.memory_gib),
+            words.number(offer.disk_gib),
+            _free(offer),
+            offer.pricing,
+            offer.offer_id,
+        )
+    return table
+
+
+def by_price(offer: Offer) -> tuple[bool, Decimal, str]:
+    """Sort key: the hourly price of one GPU, unknown prices last."""
+    price = offer.usd_per_hour
+    return (price is None, (price or Decimal(0)) / max(1, offer.gpu_count), offer.offer_id)
+
+
+def egress(offer: Offer) -> str:
+    """The price of data that leaves: free, unknown, or USD per GB."""
+    if offer.egress is None:
+        return words.UNKNOWN
+    prices = list(dict.fromkeys(tier.usd_per_gb for tier in offer.egress))
+    if not any(prices):
+        return "free"
+    return " then ".join(f"{words.money(price)}/GB" for price in prices)
+
+
+def _free(offer: Offer) -> Cell:
+    if offer.available is None:
+        return words.UNKNOWN
+    if not offer.available:
+        return ("sold out", "dim")
+    return str(offer.available_count) if offer.available_count else "yes"

@@ -1,0 +1,37 @@
+"""Shared by all tests: where the official specs lie, and which skips CI does not accept."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SPEC_DIR = Path(os.environ.get("ORCH_SPEC_DIR") or ROOT.parent / "shared" / "specs")
+_skipped: list[tuple[str, str]] = []
+
+
+@pytest.fixture(scope="session")
+def spec_dir() -> Path:
+    """The folder of official API descriptions; the test is skipped where it is absent."""
+    if not SPEC_DIR.is_dir():
+        pytest.skip(f"official specs are not there: set ORCH_SPEC_DIR (looked in {SPEC_DIR.name}/)")
+    return SPEC_DIR
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.skipped and isinstance(report.longrepr, tuple):
+        _skipped.append((report.nodeid, str(report.longrepr[2])))
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """In CI, a missing system program or spec that could be there is a failure, not a skip."""
+    if not os.environ.get("CI"):
+        return
+    bad = [f"{node}: {why}" for node, why in _skipped if "apt-get install" in why]
+    if SPEC_DIR.is_dir():
+        bad += [f"{node}: {why}" for node, why in _skipped if "ORCH_SPEC_DIR" in why]
+    if bad:
+        print("\nCI does not accept these skips:\n" + "\n".join(bad))
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
