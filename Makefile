@@ -46,7 +46,7 @@ bench: setup
 	$(BIN)/python -m pytest tests/bench -q --benchmark-enable --benchmark-only --benchmark-columns=min,median,max,rounds
 
 soak: setup
-	$(BIN)/python -m pytest tests -q -m soak --override-ini addopts="-ra --strict-markers --import-mode=importlib"
+	$(BIN)/python -m pytest tests -q -m soak
 
 # Needs uv. The lock names versions and hashes, and no host.
 lock:

@@ -55,7 +55,7 @@ async def boot(engine: Engine, row: AttemptRow, lease: LeaseRow, *, ready: str) 
 
 def _probed_kind(row: AttemptRow) -> bool:
     """Whether the probe knows how to prove that GPU (it asks nvidia-smi)."""
-    gpu = gpus.TABLE.get(row.offer.gpu)
+    gpu = gpus.GPUS.get(row.offer.gpu)
     return gpu is None or gpu.vendor == "nvidia"
 
 

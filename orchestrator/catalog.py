@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import msgspec
-from policies.plan import SourceState
 
 from orchestrator.store import Store
+from policies.plan import SourceState
 from providers.base import Listing, Offer, Provider, Query
 from providers.env import Env
 from providers.errors import ProviderError, RateLimited

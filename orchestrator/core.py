@@ -15,8 +15,6 @@ from types import TracebackType
 from typing import Any, Self
 
 import msgspec
-from policies.judge import judge
-from policies.plan import Hold, Plan
 
 from orchestrator import ending, resume, settings, ssh
 from orchestrator.boot import WantedGone, heartbeat
@@ -38,9 +36,11 @@ from orchestrator.pace import StorePace
 from orchestrator.remote import Remote
 from orchestrator.store import AttemptRow, HoldRow, LeaseRow, Store, open_store
 from orchestrator.view import lease_view
-from policies.keys import DEFAULT_PRICING
+from policies.judge import judge
+from policies.plan import Hold, Plan
 from policies.policy import Policy, load, tighten
-from policies.request import Request, wanted_gpus
+from policies.query import query_for
+from policies.request import Request
 from providers import naming, registry
 from providers.base import Context, Offer, Phase, Provider, Query
 from providers.env import Env, ManualEnv, SystemEnv
@@ -212,15 +212,7 @@ class Orchestrator:
     async def _plan(self, request: Request) -> tuple[Plan, Policy, Market]:
         request.validate()
         policy = tighten(load(request.policy), request.require)
-        query = Query(
-            gpus=tuple(sorted(wanted_gpus(request))),
-            count=request.count,
-            pricing=policy.require.pricing or DEFAULT_PRICING,
-            egress_free=policy.require.egress_free,
-            disk_gib=int(request.disk_gib),
-            min_duration_s=float(request.hours) * 3600,
-            countries=tuple(request.country),
-        )
+        query = query_for(request, policy)
         names = [name for name in (request.provider or self.engine.providers) if name not in request.exclude_provider]
         market = await self.offers(query, providers=names if request.provider else ())
         self._must_have_answered(market)
@@ -729,5 +721,6 @@ def _hold(row: HoldRow) -> Hold:
         gpu=row.gpu,
         until=row.until,
         drops=row.drops,
+        min_usd_per_hour=row.min_usd_per_hour,
         why=row.why,
     )

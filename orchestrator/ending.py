@@ -160,8 +160,9 @@ async def _until_gone(engine: Engine, row: AttemptRow, until: float) -> str | No
             if await provider.terminate(instance_of(row)):
                 # A second witness: the provider's own listing or record must agree.
                 seen = await provider.find(row.ref)
-                if seen is None or seen.phase is Phase.GONE:
-                    state = "no longer listed" if seen is None else "listed as ended"
+                # FAILED is an end too where the provider's `terminate` says that nothing is billed (Fluence).
+                if seen is None or seen.phase in (Phase.GONE, Phase.FAILED):
+                    state = "no longer listed" if seen is None else f"listed as {_ended(seen.phase)}"
                     return f"terminate confirmed, then looked up: {state} at {env.now():%Y-%m-%dT%H:%M:%SZ}"
                 row.last_seen_at = env.now()
         except ProviderError as error:
@@ -172,6 +173,10 @@ async def _until_gone(engine: Engine, row: AttemptRow, until: float) -> str | No
             return None
         await env.sleep(pause)
         pause = min(pause * 1.6, _LONGEST_POLL_S)
+
+
+def _ended(phase: Phase) -> str:
+    return "ended" if phase is Phase.GONE else "failed"
 
 
 async def _close_unfound(engine: Engine, row: AttemptRow, lease: LeaseRow) -> bool:

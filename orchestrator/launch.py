@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TypeVar
 
-from policies.plan import Candidate
-
 from orchestrator import ending
 from orchestrator import lease as machine
 from orchestrator.boot import boot
@@ -21,6 +19,7 @@ from orchestrator.engine import Engine, error_view, too_dear, where
 from orchestrator.holds import hold_for, matches
 from orchestrator.spend import accrued
 from orchestrator.store import AttemptRow, HoldRow, LeaseRow
+from policies.plan import Candidate
 from policies.request import Request
 from providers import naming
 from providers.base import Instance, LaunchSpec, Offer

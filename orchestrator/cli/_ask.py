@@ -9,27 +9,20 @@ from orchestrator.cli._run import asking
 from orchestrator.errors import Interrupted, UsageError
 
 
-def must_have_somebody_to_ask(app: App, instead: str) -> None:
-    """Refuse early where a question would come up later that nobody could answer.
+def confirm(app: App, question: str, instead: str) -> None:
+    """Ask *question* on stderr and return if the answer is yes.
 
     Args:
         instead: the option that answers yes beforehand.
 
     Raises:
-        UsageError: there is no terminal.
-    """
-    if not app.can_ask():
-        raise UsageError("there is no terminal to ask on", hint=f"say {instead} to go ahead without a question")
-
-
-def confirm(app: App, question: str, instead: str) -> None:
-    """Ask *question* on stderr and return if the answer is yes.
-
-    Raises:
         UsageError: there is nobody to ask.
         Interrupted: the answer is no.
     """
-    must_have_somebody_to_ask(app, instead)
+    if not app.can_ask():
+        raise UsageError(
+            f"there is no terminal to ask on: {question}", hint=f"say {instead} to go ahead without a question"
+        )
     with asking():
         if not click.confirm(question, err=True, default=False):
             raise Interrupted("not confirmed; nothing was begun")

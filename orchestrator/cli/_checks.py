@@ -65,9 +65,7 @@ def packages() -> Check:
         return Check("packages", "fail", f"missing: {', '.join(missing)}", "pip install --force-reinstall gpu-orch")
     absent = [name for name in _requirements("sandbox") if not _installed(name)]
     if absent:
-        return Check(
-            "packages", "warn", f"no sandbox: {', '.join(absent)} missing", "pip install 'gpu-orch[sandbox]'"
-        )
+        return Check("packages", "warn", f"no sandbox: {', '.join(absent)} missing", "pip install 'gpu-orch[sandbox]'")
     return Check("packages", "ok", f"gpu-orch {version('gpu-orch')} with the sandbox")
 
 

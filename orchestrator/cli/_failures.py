@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sys
@@ -79,6 +80,8 @@ def explain(error: BaseException) -> Failure:
         return Failure("UsageError", error.format_message(), _usage_hint(error), 2)
     if isinstance(error, ValueError) and (mistake := _mistake(error)):
         return mistake
+    if (sandbox := sys.modules.get("providers.sandbox.client")) and isinstance(error, sandbox.SandboxError):
+        return Failure("ConfigError", str(error), "orch sandbox status", 5)
     if isinstance(error, click.ClickException):
         return Failure("UsageError", error.format_message(), None, 2)
     if isinstance(error, GaveUp):
@@ -120,7 +123,5 @@ def _is_broken_pipe(error: BaseException) -> bool:
 
 def silence_stdout() -> None:
     """Whoever read our output has gone: let the interpreter's last flush go nowhere, without a word."""
-    try:
+    with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (OSError, ValueError):
-        pass

@@ -65,10 +65,9 @@ def page(out: Output, lease: Lease, now: datetime) -> None:
         "ended": words.moment(lease.ended_at),
     }
     facts_lines(out, facts)
-    asked = {key: value for key, value in sorted(lease.request.items()) if value not in (None, [], {}, "")}
     out.data()
     out.data("Request", "bold")
-    for key, value in asked.items():
+    for key, value in sorted(_asked(lease.request).items()):
         out.data(f"  {key} = {_plain(value)}")
     out.data()
     out.data("Attempts", "bold")
@@ -79,6 +78,16 @@ def page(out: Output, lease: Lease, now: datetime) -> None:
     if lease.receipt:
         out.data()
         receipt(out, lease.receipt, "Receipt")
+
+
+def _asked(request: dict[str, Any]) -> dict[str, Any]:
+    """What was asked for: everything that is not a default."""
+    import msgspec
+
+    from policies.request import Request
+
+    usual = msgspec.to_builtins(Request())
+    return {key: value for key, value in request.items() if key not in usual or value != usual[key]}
 
 
 def facts_lines(out: Output, facts: dict[str, str]) -> None:
@@ -101,8 +110,7 @@ def _attempt(out: Output, attempt: AttemptView) -> None:
     where = words.place(offer.provider, offer.region)
     out.data(
         f"  {attempt.n}. {where}, {words.gpus(offer.gpu, offer.gpu_count, offer.gpu_fraction)} at "
-        f"{words.rate(offer.usd_per_hour)}: {attempt.state}"
-        + (f", {attempt.outcome}" if attempt.outcome else "")
+        f"{words.rate(offer.usd_per_hour)}: {attempt.state}" + (f", {attempt.outcome}" if attempt.outcome else "")
     )
     out.data(f"     {words.moment(attempt.started_at)} to {words.moment(attempt.ended_at)}, {attempt.token}")
     if attempt.error:

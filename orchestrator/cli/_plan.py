@@ -64,7 +64,8 @@ def _verdict(plan: Plan) -> str:
     if not plan.candidates:
         return "nothing satisfies it"
     best = plan.candidates[0]
-    return f"{len(plan.candidates)} offers, the best costs {words.money(best.cost.total_usd)} in all"
+    count = len(plan.candidates)
+    return f"{count} offer{'s' * (count != 1)}, the best costs {words.money(best.cost.total_usd)} in all"
 
 
 def kept(candidates: Sequence[Candidate]) -> Table:
@@ -97,14 +98,16 @@ def offer_name(offer: Offer) -> str:
 
 def reasons(dropped: Sequence[Dropped]) -> Table:
     """How many offers fell to each reason, most first, with a few details."""
-    found: dict[str, list[str]] = {}
+    counts: dict[str, int] = {}
+    details: dict[str, dict[str, None]] = {}
     for drop in dropped:
-        found.setdefault(drop.reason, []).append(str(drop.detail or ""))
+        counts[drop.reason] = counts.get(drop.reason, 0) + 1
+        some = details.setdefault(drop.reason, {})
+        if len(some) < DETAILS:  # a detail is a sentence that is made when it is asked for
+            some[drop.detail] = None
     table = Table([">Offers", "Reason", "For example"])
-    for reason, details in sorted(found.items(), key=lambda item: (-len(item[1]), item[0])):
-        different = list(dict.fromkeys(filter(None, details)))
-        more = f"; and {len(different) - DETAILS} more" if len(different) > DETAILS else ""
-        table.add(str(len(details)), reason, "; ".join(different[:DETAILS]) + more)
+    for reason, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+        table.add(str(count), reason, "; ".join(filter(None, details[reason])))
     return table
 
 
@@ -118,7 +121,7 @@ def dropped(rows: Sequence[Dropped]) -> Table:
             words.gpus(offer.gpu, offer.gpu_count, offer.gpu_fraction),
             words.rate(offer.usd_per_hour),
             drop.reason,
-            str(drop.detail or ""),
+            drop.detail,
         )
     return table
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator.cli._app import App
 from orchestrator.cli._failures import GaveUp
 from orchestrator.errors import Interrupted
+
+if TYPE_CHECKING:
+    import asyncio  # at run time inside functions: completing a line must not pay for it
 
 T = TypeVar("T")
 
@@ -44,6 +46,8 @@ class Interrupts:
 
     def arm(self) -> None:
         """The running task is the one to cancel."""
+        import asyncio
+
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
 
@@ -91,6 +95,8 @@ def run(
         Interrupted: the user stopped it, and what was begun is ended.
         GaveUp: the user stopped it twice; things may still be under way.
     """
+    import asyncio
+
     interrupts = Interrupts(app, stopping, abandoning)
 
     async def body() -> T:
@@ -135,6 +141,8 @@ def _close(runner: asyncio.Runner, interrupts: Interrupts) -> None:
     if not interrupts.gave_up:
         runner.close()
         return
+    import asyncio
+
     # Closing would wait for the very tasks that nobody waits for any more. The process ends now.
     runner.get_loop().set_exception_handler(lambda loop, context: None)
     for task in asyncio.all_tasks(runner.get_loop()):

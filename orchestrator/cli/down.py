@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import click
@@ -65,6 +64,8 @@ def _report(app: App, leases: list[Any]) -> None:
 
 async def _settle_others(app: App, engine: Any) -> None:
     """Go on with what dead commands left. The receipts are out already, so nothing here may fail the command."""
+    import asyncio
+
     try:
         await engine.resume(on_event=plain(app.out))
     except OrchError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import click
@@ -28,6 +27,8 @@ def command(ref: str | None, follow: bool) -> None:
     Without REF: of all machines. With --json one document {"events": [...]}; with --follow, too, its rows are
     written one a line as they come, and the document is closed at the end.
     """
+    import asyncio
+
     app = current()
 
     async def work(engine: Any) -> bool:

@@ -159,7 +159,10 @@ class _File:
         except (OSError, UnicodeDecodeError) as error:
             why = getattr(error, "strerror", None) or "is not UTF-8 text"
             raise UsageError(f"{name}: {why}", hint="-f takes a TOML file with option names as keys") from None
-        self._toml = TomlFile.parse(text, name, BadRequest)
+        try:
+            self._toml = TomlFile.parse(text, name, BadRequest)
+        except BadRequest as error:
+            raise UsageError(str(error), hint=error.hint) from error
         self.data = self._toml.data
 
     def at(self, option: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,18 +65,17 @@ def _fresh(request: Request) -> Plan:
 def _saved(request: Request, file: str, now: str | None) -> Plan:
     """Judge a saved market: pure, without engine, key, network or state folder."""
     from policies.judge import judge
-    from policies.market import load_offers
-    from policies.policy import load, tighten
+    from policies.offers import load_offers
+    from policies.policy import load
 
     when = _time(now)
     try:
-        text = click.get_text_stream("stdin").read() if file == "-" else Path(file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "is not UTF-8 text"
-        raise UsageError(f"{file}: {why}", hint="--offers takes what `orch offers --json` writes") from None
-    offers = load_offers(text, file)
-    policy = tighten(load(request.policy), request.require)
-    return judge(offers, request, policy, now=when)
+        data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    except OSError as error:
+        hint = "--offers takes what `orch offers --json` writes"
+        raise UsageError(f"{file}: {error.strerror}", hint=hint) from None
+    offers = load_offers(data, file="stdin" if file == "-" else file)
+    return judge(offers, request, load(request.policy), now=when)
 
 
 def _time(text: str | None) -> datetime:

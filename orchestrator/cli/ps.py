@@ -36,4 +36,5 @@ def command(everything: bool) -> None:
         app.out.note("no machines" if everything else "no open machines (--all shows those that have ended)")
     unfinished = [lease.name for lease in leases if lease.state in UNFINISHED]
     if unfinished:
-        app.out.note(f"hint: {', '.join(unfinished)}: if no command works on it any more, `orch gc` finishes or ends it")
+        names = ", ".join(unfinished)
+        app.out.note(f"hint: {names}: if no command works on it any more, `orch gc` finishes or ends it")

@@ -13,18 +13,14 @@ from orchestrator.cli._group import Command
 from orchestrator.cli._run import run
 
 
-@click.command(
-    "ssh",
-    cls=Command,
-    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
-)
+@click.command("ssh", cls=Command)
 @click.argument("ref", shell_complete=refs)
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[-- CMD...]")
 def command(ref: str, words: tuple[str, ...]) -> None:
     """Open a shell on a machine.
 
-    The system's ssh takes over, with orch's key and the host key that was pinned at first contact. Words after
-    REF are a command to run there. With --json nothing is opened: the document says how to connect.
+    The system's ssh takes over, with orch's key and the host key that was pinned at first contact. What stands
+    after -- is a command to run there. With --json nothing is opened: the document says how to connect.
     """
     app = current()
 
@@ -32,7 +28,7 @@ def command(ref: str, words: tuple[str, ...]) -> None:
         return await engine.remote(ref)
 
     remote = run(app, work)
-    wanted = list(without_dashes(words)) or None
+    wanted = list(words) or None
     argv = remote.ssh_argv(wanted, tty=wanted is not None and sys.stdin.isatty() and sys.stdout.isatty())
     if app.json:
         app.out.document(
@@ -46,8 +42,3 @@ def command(ref: str, words: tuple[str, ...]) -> None:
         )
         return
     app.execute(argv)
-
-
-def without_dashes(words: tuple[str, ...]) -> tuple[str, ...]:
-    """*words* less the ``--`` that only says that no more options follow."""
-    return words[1:] if words[:1] == ("--",) else words

@@ -12,7 +12,7 @@ import click
 from orchestrator.cli import _leases, _plan
 from orchestrator.cli import _words as words
 from orchestrator.cli._app import App, current
-from orchestrator.cli._ask import confirm, must_have_somebody_to_ask
+from orchestrator.cli._ask import confirm
 from orchestrator.cli._group import Command
 from orchestrator.cli._progress import plain, progress
 from orchestrator.cli._run import run
@@ -46,14 +46,12 @@ def command(yes: bool, detach: bool, **given: Any) -> None:
     refuse_unenforced(request, detach=detach)
 
     async def work(engine: Any) -> None:
-        if not yes and not engine.sandbox:
-            must_have_somebody_to_ask(app, "--yes")
         await _settle(app, engine)
         plan: Plan = await engine.plan(request)
         _plan.show(app.out, plan, request, note=True)
         if plan.candidates and not yes and not engine.sandbox:
             confirm(app, _question(plan, request), "--yes")
-        with progress(app.out) as listener:
+        with progress(app.out, many=request.replicas > 1) as listener:
             leases: list[Lease] = await engine.up(request, plan=plan, on_event=listener)
         await _report(app, engine, leases)
 
@@ -64,7 +62,8 @@ async def _settle(app: App, engine: Any) -> None:
     """Finish or end what a command that died has left, before anything new is rented."""
     for lease in await engine.resume(on_event=plain(app.out)):
         if lease.state == "running":
-            app.out.note(f"{lease.name}, left by an earlier command, runs and bills: `orch down {lease.name}`", "yellow")
+            said = f"{lease.name}, left by an earlier command, runs and bills: `orch down {lease.name}`"
+            app.out.note(said, "yellow")
 
 
 def _question(plan: Plan, request: Request) -> str:

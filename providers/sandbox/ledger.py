@@ -5,6 +5,7 @@ The ledger is written by emulators from their own documented billing rules. It k
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -53,9 +54,9 @@ class Line:
         if self.clock:
             steps = -(-int(end) // step) - int(start) // step
             return Decimal(max(self.minimum_s, max(1, steps) * step))
-        used = Decimal(str(max(0.0, end - start)))
-        steps = int(-(-used // step))
-        return Decimal(max(self.minimum_s, steps * step))
+        # To the millisecond: differences of Unix times are not exact. Decimal's // cuts towards zero: no ceiling.
+        used = Decimal(str(round(max(0.0, end - start), 3)))
+        return Decimal(max(self.minimum_s, math.ceil(used / step) * step))
 
 
 class Ledger:

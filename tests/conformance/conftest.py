@@ -13,7 +13,7 @@ import pytest
 from providers import naming, registry
 from providers.base import AttemptRef, Context, Instance, LaunchSpec, Offer, Provider, Query
 from providers.env import ManualEnv
-from providers.fake import Fake, FakeCloud
+from providers.fake import FakeCloud, connect
 from providers.sandbox.faults import Faults
 from providers.sandbox.ledger import Ledger
 from providers.sandbox.serve import serving
@@ -64,7 +64,9 @@ class Cloud:
         offer = offer or await self.offer(provider)
         self._count += 1
         token = naming.make(owner, "leaseaaaa", self._count)
-        spec = LaunchSpec(name=token, owner=owner, lease="leaseaaaa", ssh_public_key=KEY, max_usd_per_hour=offer.usd_per_hour)
+        spec = LaunchSpec(
+            name=token, owner=owner, lease="leaseaaaa", ssh_public_key=KEY, max_usd_per_hour=offer.usd_per_hour
+        )
         spec = await provider.resolve(offer, spec)
         return AttemptRef(token=token, account=await provider.account(), offer=offer, spec=spec)
 
@@ -72,9 +74,10 @@ class Cloud:
         return await provider.launch(ref.offer, ref.spec, ref.token)
 
     def billing(self) -> list[str]:
-        """What bills now, by the provider's own rules."""
+        """What bills now or will: everything that exists, by the twin's word and by the ledger's."""
         self.twin.advance()
-        return self.ledger.billing()
+        there = [record.id for record in self.twin.records() if record.alive or record.billing]
+        return list(dict.fromkeys([*there, *self.ledger.billing()]))
 
 
 @pytest.fixture(params=ALL)
@@ -99,7 +102,7 @@ async def running(name: str) -> AsyncIterator[Cloud]:
     env = ManualEnv()
     if name == "fake":
         fake = FakeCloud(env)
-        made = Cloud(name, env, fake, fake.faults, fake.ledger, lambda context: Fake(context, fake), {})
+        made = Cloud(name, env, fake, fake.faults, fake.ledger, lambda context: connect(fake, context), {})
         yield made
         return
     entry = registry.entries()[name]

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - the samples stand as the documentation prints them
 """Documented samples of Fluence's GPU wire, as constants, each a fresh copy of the documentation's JSON.
 
 The same samples hold the adapter and the emulator together: the adapter must read them, the emulator must answer
@@ -145,10 +146,7 @@ ERRORS: dict[str, tuple[int, Any]] = {
     "no-funds": (400, {"detail": "Insufficient balance to deploy instance"}),
     "wrong-image": (
         400,
-        {
-            "detail": "Provided OS image X is not supported for the selected offer. "
-            "Available OS images: A, B"
-        },
+        {"detail": "Provided OS image X is not supported for the selected offer. Available OS images: A, B"},
     ),
     "not-found": (404, {"detail": "Not found"}),
 }
