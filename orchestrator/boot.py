@@ -7,6 +7,7 @@ import asyncio
 from orchestrator import probe, ssh
 from orchestrator.ending import remember
 from orchestrator.engine import Engine, too_dear, where
+from orchestrator.spend import disk_usd_per_hour
 from orchestrator.store import AttemptRow, LeaseRow
 from providers import gpus
 from providers.base import Address, Facts, Instance, Phase
@@ -92,7 +93,8 @@ class _Watch:
             return None
         self._missing = 0
         row.last_seen_at = self._engine.env.now()
-        if too_dear(instance.usd_per_hour, row.promised_usd_per_hour):
+        # Some providers report one rate for machine and disk together; the disk was promised, too.
+        if too_dear(instance.usd_per_hour, row.promised_usd_per_hour + disk_usd_per_hour(row)):
             raise PriceChanged(
                 f"the provider now reports {instance.usd_per_hour} USD/h, promised were {row.promised_usd_per_hour}"
             )

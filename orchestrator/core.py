@@ -116,7 +116,10 @@ class Orchestrator:
         if self.sandbox:
             from providers.sandbox import detach
 
-            running = await asyncio.to_thread(detach.ensure, state)
+            try:
+                running = await asyncio.to_thread(detach.ensure, state)
+            except detach.SandboxError as error:
+                raise ConfigError(str(error), hint="look at it: orch sandbox status") from None
             values |= running.settings
             env = self._env or running.env()
         self.env = env
@@ -512,12 +515,16 @@ class Orchestrator:
         finally:
             await self.store.release(lease_id)
 
-    async def resume(self, *, on_event: OnEvent | None = None) -> list[Lease]:
-        """Finish or end what a dead command left; returns the leases that were taken over."""
+    async def resume(self, *, limit_s: float | None = None, on_event: OnEvent | None = None) -> list[Lease]:
+        """Finish or end what a dead command left; returns the leases that were taken over.
+
+        Args:
+            limit_s: real seconds to spend on each; what is still booting then is left to the next command.
+        """
         self.engine.on_event = on_event
         async with self._beating():
             try:
-                ids = await resume.resume(self.engine)
+                ids = await resume.resume(self.engine, limit_s=limit_s)
             finally:
                 self.engine.on_event = None
         return await self._views([await self.store.lease(lease_id) for lease_id in ids])

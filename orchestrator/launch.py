@@ -83,6 +83,7 @@ class Launcher:
         env = self.engine.env
         started = env.monotonic()
         left = [candidate.offer for candidate in candidates]
+        totals = {candidate.offer.offer_id: candidate.cost.total_usd for candidate in candidates}
         last: ProviderError | None = None
         while True:
             if self.bounds.deadline_s is not None and env.monotonic() - started > self.bounds.deadline_s:
@@ -94,6 +95,8 @@ class Launcher:
                 raise Exhausted("no candidate is left", last)
             left.remove(offer)
             self._taken.add(offer.offer_id)
+            # What is promised is what the offer that is really taken was planned to cost.
+            lease.promised_total_usd = totals[offer.offer_id] / self.request.replicas
             try:
                 return await self._attempt(lease, offer, rows)
             except ProviderError as error:

@@ -7,11 +7,14 @@ Attempts whose outcome stayed unknown are looked for during a day and ended on s
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 
 from orchestrator import ending
 from orchestrator.boot import WantedGone
 from orchestrator.engine import Engine, error_view, where
+from orchestrator.errors import ConfigError
 from orchestrator.launch import Bounds, Launcher
 from orchestrator.store import AttemptRow, LeaseRow
 from policies.request import Request
@@ -21,33 +24,38 @@ from providers.errors import OutcomeUnknown, ProviderError
 UNSTEADY = ("planned", "launching", "booting", "ending")
 
 
-async def resume(engine: Engine) -> list[str]:
+async def resume(engine: Engine, *, limit_s: float | None = None) -> list[str]:
     """Take over and settle everything that is unfinished; returns the ids of the leases that were.
 
-    What somebody else works on is left alone. What cannot be settled now (provider down, key gone) stays on
-    record, and the next command tries again.
+    What somebody else works on is left alone. What cannot be settled now (provider down, key gone, still booting
+    after *limit_s* real seconds) stays on record, and the next command goes on.
     """
-    touched: list[str] = []
-    for seen in await engine.store.leases():
-        open_rows = None
-        if seen.state not in UNSTEADY and seen.wanted != "down":
-            rows = (await engine.store.attempts([seen.id])).get(seen.id, [])
-            open_rows = [row for row in rows if row.state in ("intent", "ending")]
-            if not open_rows:
-                continue
-        lease = await engine.store.claim(seen.id)
-        if lease is None or lease.state in ("ended", "failed"):
-            continue
-        touched.append(lease.id)
-        try:
-            await _settle(engine, lease)
-        except (ProviderError, WantedGone) as error:
-            await engine.emit("warning", f"{lease.name} is not settled yet: {error}", lease=lease)
-        finally:
-            await engine.store.release(lease.id)
+    pending = {row.lease for row in await engine.store.open_attempts() if row.state in ("intent", "ending")}
+    work = [
+        lease.id
+        for lease in await engine.store.leases()
+        if lease.state in UNSTEADY or lease.wanted == "down" or lease.id in pending
+    ]
+    touched = [lease_id for lease_id in await asyncio.gather(*(_one(engine, id_, limit_s) for id_ in work)) if lease_id]
     await _watched(engine)
     await _debris(engine)
     return touched
+
+
+async def _one(engine: Engine, lease_id: str, limit_s: float | None) -> str | None:
+    lease = await engine.store.claim(lease_id)
+    if lease is None or lease.state in ("ended", "failed"):
+        return None
+    try:
+        async with asyncio.timeout(limit_s):
+            await _settle(engine, lease)
+    except TimeoutError:
+        await engine.emit("warning", f"{lease.name} is still {lease.state}; the next command goes on", lease=lease)
+    except (ProviderError, WantedGone, ConfigError) as error:
+        await engine.emit("warning", f"{lease.name} is not settled yet: {error}", lease=lease)
+    finally:
+        await engine.store.release(lease.id)
+    return lease.id
 
 
 async def _settle(engine: Engine, lease: LeaseRow) -> None:

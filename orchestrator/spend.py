@@ -28,7 +28,12 @@ def accrued(row: AttemptRow, now: datetime) -> Decimal | None:
     hours = Decimal(billed_s(offer.billing, used_us, (start - _EPOCH) // _MICROSECOND)) / 3600
     rate = offer.usd_per_hour or Decimal(0)
     rate += offer.address_usd_per_hour or Decimal(0)
+    return (rate + disk_usd_per_hour(row)) * hours
+
+
+def disk_usd_per_hour(row: AttemptRow) -> Decimal:
+    """USD an hour for the disk beyond what the offer includes."""
+    offer = row.offer
     wanted = Decimal(str(max(row.spec.disk_gib, offer.disk_min_gib or 0)))
     extra = max(Decimal(0), wanted - Decimal(str(offer.disk_gib or 0)))
-    rate += extra * (offer.storage_usd_per_gib_month or Decimal(0)) / _MONTH_H
-    return rate * hours
+    return extra * (offer.storage_usd_per_gib_month or Decimal(0)) / _MONTH_H

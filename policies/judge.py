@@ -129,20 +129,16 @@ def _candidates(
 ) -> list[Candidate]:
     """*kept* in order, ranked from *first* on."""
     count, replicas = request.count, request.replicas
-    ranks = [0] * len(kept.offers)
-    for rank, place in enumerate(order(kept.offers, kept.values), first):
-        ranks[place] = rank
-    # Offers are visited as they lie in memory, not by rank: a third of the time.
     found: list[Candidate] = []
-    for offer, cost, rank in zip(kept.offers, kept.costs, ranks, strict=True):
+    for rank, place in enumerate(order(kept.offers, kept.values), first):
+        offer = kept.offers[place]
         known = offer.available_count
         fits = replicas if known is None or known > replicas else known
         flags = coster.flags(offer)
         if offer.gpu_count > count:
             flags += ("more_gpus",)
-        found.append(Candidate(rank, offer, fits, flags + more_flags, cost))
-    ranked = dict(zip(ranks, found, strict=True))
-    return [ranked[rank] for rank in range(first, first + len(found))]
+        found.append(Candidate(rank, offer, fits, flags + more_flags, kept.costs[place]))
+    return found
 
 
 def _too_dear(total: Decimal, limit: Decimal | None) -> str:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from decimal import Decimal
+from itertools import pairwise
 from typing import Literal
 
 from policies.cost import ASSUMED_SPOT_INTERRUPTIONS_PER_HOUR, Cost, to_decimal
@@ -65,12 +66,11 @@ def order(offers: Sequence[Offer], values: Sequence[Value]) -> list[int]:
             offer.account or "",
         )
 
-    start = 0
-    for stop in range(1, len(ranked) + 1):
-        if stop == len(ranked) or floats[ranked[stop]] != floats[ranked[start]]:
-            if stop - start > 1:
-                ranked[start:stop] = sorted(ranked[start:stop], key=exact)
-            start = stop
+    ordered = [floats[index] for index in ranked]
+    begins = [0, *(place for place, pair in enumerate(pairwise(ordered), 1) if pair[0] != pair[1]), len(ordered)]
+    for begin, end in pairwise(begins):
+        if end - begin > 1:
+            ranked[begin:end] = sorted(ranked[begin:end], key=exact)
     return ranked
 
 

@@ -173,7 +173,7 @@ def _check_bounds(field: str, value: float | Decimal | None, least: float, most:
         return
     if not math.isfinite(value):
         raise BadRequest(f"{option}: {value} is not a number")
-    if least <= value <= most:
+    if least <= float(value) <= most:
         return
     if value < 0:
         raise BadRequest(f"{option}: {value} must not be negative")

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from orchestrator.cli._app import App
-from orchestrator.errors import OrchError
+from orchestrator.errors import Interrupted, OrchError
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +40,8 @@ class Failure:
         return found
 
 
-class GaveUp(KeyboardInterrupt):
-    """The user pressed Ctrl-C twice: nobody waits any longer for what is under way."""
-
-    def __init__(self, message: str, hint: str) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+class Abandoned(Interrupted):
+    """The user would not wait until the engine had stopped: its tasks, and perhaps threads, are still there."""
 
 
 def report(app: App, error: BaseException, argv: list[str]) -> int:
@@ -65,7 +60,7 @@ def report(app: App, error: BaseException, argv: list[str]) -> int:
         import traceback
 
         traceback.print_exception(error, file=sys.stderr)
-    if app.json:
+    if app.json and not app.out.answered:
         app.out.document(failure.document())
     app.out.error(failure.message, failure.hint)
     return failure.code
@@ -75,7 +70,8 @@ def explain(error: BaseException) -> Failure:
     """What to tell about *error*."""
     if isinstance(error, OrchError):
         leases = tuple(getattr(error, "leases", ()))
-        return Failure(type(error).__name__, error.message, error.hint, error.exit_code, leases)
+        name = "Interrupted" if isinstance(error, Interrupted) else type(error).__name__
+        return Failure(name, error.message, error.hint, error.exit_code, leases)
     if isinstance(error, click.UsageError):
         return Failure("UsageError", error.format_message(), _usage_hint(error), 2)
     if isinstance(error, ValueError) and (mistake := _mistake(error)):
@@ -84,8 +80,6 @@ def explain(error: BaseException) -> Failure:
         return Failure("ConfigError", str(error), "orch sandbox status", 5)
     if isinstance(error, click.ClickException):
         return Failure("UsageError", error.format_message(), None, 2)
-    if isinstance(error, GaveUp):
-        return Failure("Interrupted", error.message, error.hint, 130)
     if isinstance(error, (click.Abort, KeyboardInterrupt)):
         return Failure("Interrupted", "stopped", None, 130)
     what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

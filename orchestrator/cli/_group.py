@@ -164,15 +164,11 @@ class Root(Group):
             result = run(argv, "orch", complete_var, standalone_mode=False, obj=app, **extra)
             code = result if isinstance(result, int) else 0
             sys.stdout.flush()
-        except Exception as error:
-            from orchestrator.cli._failures import report
+        except (Exception, KeyboardInterrupt) as error:
+            from orchestrator.cli._failures import Abandoned, report
 
             code = report(app, error, argv)
-        except KeyboardInterrupt as error:
-            from orchestrator.cli._failures import report
-
-            code = report(app, error, argv)
-            if app.hard_exit:
+            if isinstance(error, Abandoned) and app.hard_exit:
                 leave(code)
         sys.exit(code)
 

@@ -69,24 +69,30 @@ def _verdict(plan: Plan) -> str:
 
 
 def kept(candidates: Sequence[Candidate]) -> Table:
-    """Candidates with the parts of their cost."""
+    """Candidates with the parts of their cost. What is the same for all, or nothing, has no column."""
     parts = {field: title for field, title in _PARTS.items() if any(getattr(c.cost, field) for c in candidates)}
-    titles = ["#", "Offer", "GPU", ">Rate", ">Compute", ">Egress", *(f">{t}" for t in parts.values()), ">Total"]
-    table = Table([*titles, "Notes"])
+    machines = len({_gpus(candidate.offer) for candidate in candidates}) > 1
+    flagged = any(candidate.flags for candidate in candidates)
+    titles = ["#", "Offer", *["GPU"] * machines, ">Rate", ">Compute", ">Egress"]
+    table = Table([*titles, *(f">{title}" for title in parts.values()), ">Total", *["Notes"] * flagged])
     for candidate in candidates:
         cost, offer = candidate.cost, candidate.offer
         table.add(
             str(candidate.rank),
             offer_name(offer),
-            words.gpus(offer.gpu, offer.gpu_count, offer.gpu_fraction),
+            *[_gpus(offer)] * machines,
             words.rate(offer.usd_per_hour),
             words.money(cost.compute_usd),
             words.money(cost.egress_usd),
             *(words.money(getattr(cost, field)) for field in parts),
             (words.money(cost.total_usd), "bold"),
-            ", ".join(candidate.flags),
+            *[", ".join(candidate.flags)] * flagged,
         )
     return table
+
+
+def _gpus(offer: Offer) -> str:
+    return words.gpus(offer.gpu, offer.gpu_count, offer.gpu_fraction)
 
 
 def offer_name(offer: Offer) -> str:
@@ -118,7 +124,7 @@ def dropped(rows: Sequence[Dropped]) -> Table:
         offer = drop.offer
         table.add(
             offer_name(offer),
-            words.gpus(offer.gpu, offer.gpu_count, offer.gpu_fraction),
+            _gpus(offer),
             words.rate(offer.usd_per_hour),
             drop.reason,
             drop.detail,
@@ -140,7 +146,7 @@ def offers(rows: Sequence[Offer]) -> Table:
     for offer in rows:
         table.add(
             offer_name(offer),
-            words.gpus(offer.gpu, offer.gpu_count, offer.gpu_fraction),
+            _gpus(offer),
             words.rate(offer.usd_per_hour),
             egress(offer),
             words.number(offer.vcpus),

@@ -82,9 +82,12 @@ class Living:
         self._latest[key] = event
         if event.kind in _LAST:
             del self._latest[key]
+            self._live.refresh()  # before the line that stays, or the old one would be drawn again under it
             self._print(f"{self._line(event)} ({words.span(self._monotonic() - begun)})", _LAST[event.kind])
         elif event.kind in _ASIDE:
             self._print(self._line(event), "yellow")
+        else:
+            self._live.refresh()
 
     def render(self) -> Any:
         """The living lines, one an attempt."""

@@ -10,7 +10,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator.cli._app import App
-from orchestrator.cli._failures import GaveUp
+from orchestrator.cli._failures import Abandoned
 from orchestrator.errors import Interrupted
 
 if TYPE_CHECKING:
@@ -20,6 +20,10 @@ T = TypeVar("T")
 
 #: Seconds that the engine has after the second Ctrl-C to save what is left to do.
 LAST_WAIT_S = 2.0
+
+
+class GaveUp(KeyboardInterrupt):
+    """Leaves the event loop from wherever it is: asyncio lets this kind through."""
 
 
 class Interrupts:
@@ -32,16 +36,15 @@ class Interrupts:
     Args:
         app: for telling what happens.
         stopping: what to say at the first one, or None to stop without a word (commands that begin nothing).
-        abandoning: what to say if the loop had to be left, and how to check.
     """
 
-    def __init__(self, app: App, stopping: str | None, abandoning: tuple[str, str]) -> None:
+    def __init__(self, app: App, stopping: str | None) -> None:
         self._app = app
         self._stopping = stopping
-        self._abandoning = abandoning
         self._count = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[Any] | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self.gave_up = False
 
     def arm(self) -> None:
@@ -50,6 +53,11 @@ class Interrupts:
 
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
+
+    def disarm(self) -> None:
+        """The work is done; only closing is left."""
+        if self._timer:
+            self._timer.cancel()
 
     def __call__(self, signum: int, frame: FrameType | None) -> None:
         self._count += 1
@@ -66,11 +74,11 @@ class Interrupts:
         if self._task and not self._task.done():
             self._task.cancel()
             if count == 2 and self._loop:
-                self._loop.call_later(LAST_WAIT_S, self._give_up)
+                self._timer = self._loop.call_later(LAST_WAIT_S, self._give_up)
 
     def _give_up(self) -> None:
         self.gave_up = True
-        raise GaveUp(*self._abandoning)
+        raise GaveUp
 
 
 READ_ONLY = ("stopped waiting", "nothing was changed by this command")
@@ -93,11 +101,11 @@ def run(
 
     Raises:
         Interrupted: the user stopped it, and what was begun is ended.
-        GaveUp: the user stopped it twice; things may still be under way.
+        Abandoned: the user stopped it again; things may still be under way.
     """
     import asyncio
 
-    interrupts = Interrupts(app, stopping, abandoning)
+    interrupts = Interrupts(app, stopping)
 
     async def body() -> T:
         interrupts.arm()
@@ -105,14 +113,18 @@ def run(
             _log(app, engine)
             return await work(engine)
 
-    with _handling(interrupts):
-        runner = asyncio.Runner()
-        try:
-            return runner.run(body())
-        except asyncio.CancelledError:
-            raise Interrupted(stopped) from None
-        finally:
-            _close(runner, interrupts)
+    try:
+        with _handling(interrupts):
+            runner = asyncio.Runner()
+            try:
+                return runner.run(body())
+            except asyncio.CancelledError:
+                raise Interrupted(stopped) from None
+            finally:
+                interrupts.disarm()
+                _close(runner, interrupts)
+    except GaveUp:
+        raise Abandoned(abandoning[0], hint=abandoning[1]) from None
 
 
 @contextmanager

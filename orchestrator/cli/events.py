@@ -32,6 +32,8 @@ def command(ref: str | None, follow: bool) -> None:
     app = current()
 
     async def work(engine: Any) -> bool:
+        if ref is not None:
+            await engine.lease(ref)  # an unknown one is an error, not an empty list
         with app.out.stream("events") as rows:
             try:
                 await _write(app, engine, ref, follow, rows.add)
@@ -46,8 +48,6 @@ def command(ref: str | None, follow: bool) -> None:
 
 async def _write(app: App, engine: Any, ref: str | None, follow: bool, add: Any) -> None:
     last = 0
-    if ref is not None:
-        await engine.lease(ref)  # an unknown one is an error, not an empty list
     while True:
         over = follow and ref is not None and (await engine.lease(ref)).state in ("ended", "failed")
         page = await engine.events(ref, after=last, limit=PAGE)

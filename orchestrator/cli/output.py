@@ -16,6 +16,9 @@ from typing import IO, Any
 
 import click
 
+#: Texts longer than this may be folded on a narrow terminal.
+FOLDED_FROM = 24
+
 #: One cell: a text, or a text with a style (``dim``, ``bold``, ``red``, ``green``, ``yellow``, ``cyan``).
 Cell = str | tuple[str, str]
 
@@ -38,10 +41,14 @@ class Output:
     Args:
         json: whether stdout belongs to one JSON document.
         no_color: the ``--no-color`` option; NO_COLOR and ``TERM=dumb`` have the same effect.
+
+    Attributes:
+        answered: the document is out, or begun: a failure after it goes to stderr alone.
     """
 
     def __init__(self, *, json: bool = False, no_color: bool = False) -> None:
         self.json = json
+        self.answered = False
         self._plain = no_color or bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
 
     # -- data: stdout ------------------------------------------------------------------------------------
@@ -50,6 +57,7 @@ class Output:
         """Print *value* as the one JSON document. Decimals become strings, times RFC 3339."""
         import msgspec
 
+        self.answered = True
         text = msgspec.json.encode(value, enc_hook=_encode)
         if sys.stdout.isatty():
             text = msgspec.json.format(text, indent=2)
@@ -111,18 +119,29 @@ class Output:
         return click.style(text, fg=style)
 
     def _rich_table(self, table: Table, stream: IO[str]) -> None:
-        from rich import box
         from rich.console import Console
         from rich.table import Table as RichTable
         from rich.text import Text
 
-        drawn = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-        for title in table.titles:
-            right = title.startswith(">")
-            drawn.add_column(title.lstrip(">"), justify="right" if right else "left", overflow="fold")
+        console = Console(file=stream, no_color=self._plain, highlight=False)
+        widths = _widths(table)
+        if sum(min(width, FOLDED_FROM) for width in widths) + 2 * len(widths) > console.width:
+            # Too narrow even with every long text folded: the terminal may break lines, but nothing is cut off.
+            for line in plain_table(table):
+                self._write(stream, line)
+            return
+        drawn = RichTable(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="" if self._plain else "bold")
+        for title, width in zip(table.titles, widths, strict=True):
+            drawn.add_column(
+                title.lstrip(">"),
+                justify="right" if title.startswith(">") else "left",
+                overflow="fold",
+                no_wrap=width <= FOLDED_FROM,
+            )
         for row in table.rows:
-            drawn.add_row(*(Text(*_split(cell)) for cell in row))
-        Console(file=stream, no_color=self._plain, highlight=False).print(drawn)
+            cells = map(_split, row)
+            drawn.add_row(*(Text(text, "" if self._plain else style) for text, style in cells))
+        console.print(drawn)
 
     def _write(self, stream: IO[str], text: str) -> None:
         stream.write(text + "\n")
@@ -136,6 +155,7 @@ class _Rows:
         self._out = out
         self._first = True
         if out.json:
+            out.answered = True
             out._write(sys.stdout, f'{{"{name}": [')
 
     def add(self, row: Any) -> None:
@@ -158,7 +178,7 @@ def plain_table(table: Table) -> Iterable[str]:
     """The lines of *table*: columns two blanks apart, no lines, no codes, no blanks at the end."""
     titles = [title.lstrip(">").upper() for title in table.titles]
     rows = [[_split(cell)[0] for cell in row] for row in table.rows]
-    widths = [max(len(row[i]) for row in [titles, *rows]) for i in range(len(titles))]
+    widths = _widths(table)
     right = [title.startswith(">") for title in table.titles]
     for row in [titles, *rows]:
         cells = [
@@ -166,6 +186,12 @@ def plain_table(table: Table) -> Iterable[str]:
             for text, width, flush in zip(row, widths, right, strict=True)
         ]
         yield "  ".join(cells).rstrip()
+
+
+def _widths(table: Table) -> list[int]:
+    """Characters of the longest text of each column."""
+    rows = [[title.lstrip(">") for title in table.titles], *([_split(cell)[0] for cell in row] for row in table.rows)]
+    return [max(map(len, column)) for column in zip(*rows, strict=True)]
 
 
 def _split(cell: Cell) -> tuple[str, str]:

@@ -35,8 +35,7 @@ def test_an_unexpected_failure_is_one_line_without_a_traceback(
     ]
     document = orch(f"--json {line}{needed}")
     assert document.exit_code == 1
-    if line != "events":
-        assert one_document(document)["error"]["type"] == "Unexpected"
+    assert one_document(document)["error"]["type"] == "Unexpected"
 
 
 def test_verbose_shows_the_traceback_on_stderr(

@@ -200,7 +200,7 @@ def test_policies_are_listed_with_what_they_require(
 def test_one_policy_is_shown_and_a_file_is_a_policy(
     orch: Callable[..., Result], tmp_path: Path, one_document: Callable[[Result], Any]
 ) -> None:
-    assert "require.egress_free   true" in orch("policies cheapest-zero-egress").stdout
+    assert "require.egress_free  true" in orch("policies cheapest-zero-egress").stdout
     (tmp_path / "mine.toml").write_text('extends = ["reliable"]\n[require]\nmax_usd_per_hour = 2.5\n')
     document = one_document(orch("policies ./mine.toml --json"))
     assert Decimal(document["require"]["max_usd_per_hour"]) == Decimal("2.5")
