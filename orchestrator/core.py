@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -35,7 +36,7 @@ from orchestrator.models import Event, Lease, ProviderState, Stray
 from orchestrator.pace import StorePace
 from orchestrator.remote import Remote
 from orchestrator.store import AttemptRow, HoldRow, LeaseRow, Store, open_store
-from orchestrator.view import lease_view
+from orchestrator.view import lease_views
 from policies.judge import judge
 from policies.plan import Hold, Plan
 from policies.policy import Policy, load, tighten
@@ -136,21 +137,18 @@ class Orchestrator:
         adapters = self._create_adapters(context)
         self._engine = Engine(env, self.store, adapters, owner, state, key_file, public_key)
 
-    def _create_adapters(self, context: Context) -> dict[str, Provider]:
-        made: dict[str, Provider] = {}
+    def _create_adapters(self, context: Context) -> Mapping[str, Provider]:
         if self._adapters is not None:
-            made = {name: make(context) for name, make in self._adapters.items()}
+            makers = {name: functools.partial(make, context) for name, make in self._adapters.items()}
         else:
-            for name, entry in self._chosen().items():
-                if entry.configured(self.values) is None:
-                    continue
-                try:
-                    made[name] = entry.create(context)
-                except ValueError as error:
-                    raise ConfigError(str(error)) from None
-        for provider in made.values():
-            self._stack.push_async_callback(provider.aclose)
-        return made
+            makers = {
+                name: functools.partial(entry.create, context)
+                for name, entry in self._chosen().items()
+                if entry.configured(self.values) is not None
+            }
+        adapters = Adapters(makers)
+        self._stack.push_async_callback(adapters.aclose)
+        return adapters
 
     def _chosen(self) -> dict[str, registry.Entry]:
         known = registry.entries()
@@ -655,7 +653,7 @@ class Orchestrator:
 
     async def _views(self, leases: Sequence[LeaseRow]) -> list[Lease]:
         attempts = await self.store.attempts([lease.id for lease in leases])
-        return [lease_view(lease, attempts.get(lease.id, []), self.env) for lease in leases]
+        return lease_views(leases, attempts, self.env)
 
     @contextlib.asynccontextmanager
     async def _beating(self) -> AsyncIterator[None]:
@@ -669,6 +667,33 @@ class Orchestrator:
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+
+class Adapters(Mapping[str, Provider]):
+    """Adapters by name, made when first used: a command that asks no provider imports none."""
+
+    def __init__(self, makers: Mapping[str, Callable[[], Provider]]) -> None:
+        self._makers = dict(makers)
+        self._made: dict[str, Provider] = {}
+
+    def __getitem__(self, name: str) -> Provider:
+        if name not in self._made:
+            try:
+                self._made[name] = self._makers[name]()
+            except ValueError as error:
+                raise ConfigError(f"{name}: {error}", hint="see .env.example") from None
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._makers)
+
+    def __len__(self) -> int:
+        return len(self._makers)
+
+    async def aclose(self) -> None:
+        """Close those that were made."""
+        for provider in self._made.values():
+            await provider.aclose()
 
 
 def usable_folder(folder: Path) -> None:

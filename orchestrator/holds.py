@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from orchestrator.store import HoldRow
+from orchestrator.store.rows import HoldRow
 from providers.base import Offer
 from providers.errors import NoFunds, ProviderError, QuotaExceeded
 

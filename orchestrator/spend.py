@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from orchestrator.store import AttemptRow
+from orchestrator.store.rows import AttemptRow
 from policies.cost import billed_s
 
 _MONTH_H = Decimal(730)

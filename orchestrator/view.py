@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 
@@ -9,7 +10,7 @@ import msgspec
 
 from orchestrator.models import AttemptView, Dialled, Lease, Receipt
 from orchestrator.spend import accrued
-from orchestrator.store import AttemptRow, LeaseRow
+from orchestrator.store.rows import AttemptRow, LeaseRow
 from providers.env import Env
 
 
@@ -42,6 +43,11 @@ def lease_view(row: LeaseRow, attempts: list[AttemptRow], env: Env) -> Lease:
         attempts=tuple(attempt_view(attempt) for attempt in attempts),
         receipt=_receipt(current),
     )
+
+
+def lease_views(leases: Sequence[LeaseRow], attempts: Mapping[str, list[AttemptRow]], env: Env) -> list[Lease]:
+    """Many leases at once."""
+    return [lease_view(lease, attempts.get(lease.id, []), env) for lease in leases]
 
 
 def attempt_view(row: AttemptRow) -> AttemptView:

@@ -272,7 +272,7 @@ class Facts:
     rates: tuple[Rate, ...] = ()
     page_size: int | None = None
     replayable_create: bool = False
-    token_in: Literal["name", "tags"] = "name"
+    token_in: Literal["name", "tags"] = "name"  # noqa: S105 - no password
     terminate_pending: bool = True
     dead_man: str | None = None
     workloads: tuple[Workload, ...] = ()
@@ -388,7 +388,7 @@ class Provider(abc.ABC):
         """What `orch providers check` shows: key, rights, balance, clock skew. Never a secret."""
         return {"account": await self.account()}
 
-    async def aclose(self) -> None:
+    async def aclose(self) -> None:  # noqa: B027 - not every adapter holds connections
         """Close connections."""
 
 

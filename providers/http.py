@@ -1,6 +1,6 @@
 """The one way out to providers that speak HTTP: auth, time-outs, retries, pacing, limits, redaction.
 
-Only this module imports httpx (see docs/adr). What may be retried here is what can be repeated without
+Only this module uses httpx (see docs/adr). What may be retried here is what can be repeated without
 harm: reads, and calls the adapter declares repeatable. A call with an effect is sent once; what went wrong is
 told apart into "proven before the effect" (`Unavailable`) and "nobody knows" (`OutcomeUnknown`).
 """
@@ -16,9 +16,9 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
 import tenacity
 
+from providers._httpx import httpx
 from providers.base import Context, Facts
 from providers.errors import OutcomeUnknown, ProviderError, RateLimited, Unavailable
 
@@ -243,9 +243,7 @@ class Http:
             finally:
                 await response.aclose()
         except _BEFORE_EFFECT as error:
-            raise Unavailable(
-                self._say(f"{self._provider} cannot be reached: {error!r}"), code="not-reached"
-            ) from None
+            raise Unavailable(self._say(f"{self._provider} cannot be reached: {error!r}"), code="not-reached") from None
         except _TooBig as error:
             raise self._unsure(repeatable, f"answer larger than {MAX_BODY} bytes", "oversized") from error
         except httpx.HTTPError as error:

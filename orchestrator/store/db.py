@@ -50,7 +50,7 @@ class _SyncTx:
         self._connection = connection
 
     async def rows(self, statement: sa.Executable) -> list[dict[str, Any]]:
-        return [dict(row) for row in self._connection.execute(statement).mappings()]
+        return _dicts(self._connection.execute(statement))
 
     async def run(self, statement: sa.Executable) -> int:
         return int(self._connection.execute(statement).rowcount)
@@ -115,7 +115,7 @@ class _AsyncTx:
         self._connection = connection
 
     async def rows(self, statement: sa.Executable) -> list[dict[str, Any]]:
-        return [dict(row) for row in (await self._connection.execute(statement)).mappings()]
+        return _dicts(await self._connection.execute(statement))
 
     async def run(self, statement: sa.Executable) -> int:
         return int((await self._connection.execute(statement)).rowcount)
@@ -198,6 +198,11 @@ def filesystem_of(folder: Path, mounts: str = "/proc/self/mounts") -> str | None
         if inside and len(point) >= len(best):
             best, kind = point, fstype
     return kind
+
+
+def _dicts(result: sa.Result[Any]) -> list[dict[str, Any]]:
+    keys = list(result.keys())
+    return [dict(zip(keys, row, strict=True)) for row in result.fetchall()]
 
 
 def _prepare(connection: sqlite3.Connection, _record: Any) -> None:

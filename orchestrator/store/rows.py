@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 
@@ -108,3 +110,42 @@ class HoldRow(msgspec.Struct, kw_only=True):
     min_usd_per_hour: Decimal | None = None
     repeats: int = 1
     placed_at: datetime | None = None
+
+
+def lease_values(row: LeaseRow) -> dict[str, Any]:
+    """The columns of a lease."""
+    return {**msgspec.structs.asdict(row), "request": row.request.decode()}
+
+
+def lease_row(row: Mapping[str, Any]) -> LeaseRow:
+    """A lease from its columns."""
+    return LeaseRow(**{**row, "request": row["request"].encode()})
+
+
+_DOCUMENTS: dict[str, Any] = {
+    "offer": Offer,
+    "spec": LaunchSpec,
+    "handle": dict[str, str],
+    "address": Address,
+    "error": ErrorView,
+    "receipt": Receipt,
+}
+_DECODERS = {name: msgspec.json.Decoder(kind) for name, kind in _DOCUMENTS.items()}
+
+
+def attempt_values(row: AttemptRow) -> dict[str, Any]:
+    """The columns of an attempt."""
+    values = msgspec.structs.asdict(row)
+    for name in _DOCUMENTS:
+        if values[name] is not None:
+            values[name] = msgspec.json.encode(values[name]).decode()
+    return values
+
+
+def attempt_row(row: Mapping[str, Any]) -> AttemptRow:
+    """An attempt from its columns."""
+    values = dict(row)
+    for name, decoder in _DECODERS.items():
+        if values[name] is not None:
+            values[name] = decoder.decode(values[name])
+    return AttemptRow(**values)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,22 @@ import msgspec
 import sqlalchemy as sa
 
 from orchestrator.errors import ConfigError, NoSuchLease
-from orchestrator.models import ErrorView, Event, Receipt
+from orchestrator.models import Event
 from orchestrator.store import holder
 from orchestrator.store import tables as t
 from orchestrator.store.db import Database, PostgresDatabase, SqliteDatabase, Tx
-from orchestrator.store.rows import OPEN_ATTEMPT, OPEN_LEASE, AttemptRow, Debris, HoldRow, LeaseRow
-from providers.base import Address, LaunchSpec, Offer
+from orchestrator.store.rows import (
+    OPEN_ATTEMPT,
+    OPEN_LEASE,
+    AttemptRow,
+    Debris,
+    HoldRow,
+    LeaseRow,
+    attempt_row,
+    attempt_values,
+    lease_row,
+    lease_values,
+)
 from providers.env import Env
 
 CLAIM_S = 15.0
@@ -113,7 +122,7 @@ class Store:
                     f"there is an open lease named {row.name!r} already",
                     hint=f"choose another --name, or end that one: orch down {row.name}",
                 )
-            await tx.run(t.lease.insert().values(**_lease_values(row)))
+            await tx.run(t.lease.insert().values(**lease_values(row)))
 
     async def find_lease(self, ref: str) -> LeaseRow:
         """The lease with that id, name (the newest, open ones first) or unique id prefix.
@@ -123,10 +132,10 @@ class Store:
         """
         async with self._db.begin(write=False) as tx:
             wanted = sa.select(t.lease).where(sa.or_(t.lease.c.id == ref, t.lease.c.name == ref))
-            rows = [_lease_row(row) for row in await tx.rows(wanted)]
+            rows = [lease_row(row) for row in await tx.rows(wanted)]
             if not rows and len(ref) >= 3:
                 prefix = sa.select(t.lease).where(t.lease.c.id.startswith(ref, autoescape=True)).limit(2)
-                rows = [_lease_row(row) for row in await tx.rows(prefix)]
+                rows = [lease_row(row) for row in await tx.rows(prefix)]
                 if len(rows) > 1:
                     raise NoSuchLease(f"{ref!r} fits several leases", hint="give more of the id")
         if not rows:
@@ -139,7 +148,7 @@ class Store:
         if not everything:
             query = query.where(t.lease.c.state.in_(OPEN_LEASE))
         async with self._db.begin(write=False) as tx:
-            return [_lease_row(row) for row in await tx.rows(query)]
+            return [lease_row(row) for row in await tx.rows(query)]
 
     async def lease(self, lease_id: str) -> LeaseRow:
         """The lease with exactly that id."""
@@ -147,7 +156,7 @@ class Store:
             rows = await tx.rows(sa.select(t.lease).where(t.lease.c.id == lease_id))
         if not rows:
             raise NoSuchLease(f"there is no lease {lease_id!r}")
-        return _lease_row(rows[0])
+        return lease_row(rows[0])
 
     async def want_down(self, lease_id: str) -> None:
         """Record that this lease is wanted gone."""
@@ -176,7 +185,7 @@ class Store:
             rows = await tx.rows(query)
             if not rows:
                 return None
-            row = _lease_row(rows[0])
+            row = lease_row(rows[0])
             taken = row.owner not in (None, self.holder) and row.owner_until is not None
             if taken and row.owner_until > now and not holder.is_dead(row.owner):  # type: ignore[operator]
                 return None
@@ -213,7 +222,7 @@ class Store:
         Raises:
             LostClaim: somebody else has taken it over.
         """
-        values = _lease_values(row)
+        values = lease_values(row)
         for kept in ("id", "wanted", "owner", "owner_until", "fence", "version"):
             values.pop(kept)
         async with self._db.begin(write=True) as tx:
@@ -231,7 +240,7 @@ class Store:
         """Save the intent, before the provider is asked. Raises LostClaim."""
         async with self._db.begin(write=True) as tx:
             await self._fenced(tx, lease)
-            await tx.run(t.attempt.insert().values(**_attempt_values(row)))
+            await tx.run(t.attempt.insert().values(**attempt_values(row)))
             await tx.run(
                 t.lease.update()
                 .where(t.lease.c.id == lease.id)
@@ -242,7 +251,7 @@ class Store:
         """Write an attempt of a lease whose claim we hold. Raises LostClaim."""
         async with self._db.begin(write=True) as tx:
             await self._fenced(tx, lease)
-            await tx.run(t.attempt.update().where(t.attempt.c.token == row.token).values(**_attempt_values(row)))
+            await tx.run(t.attempt.update().where(t.attempt.c.token == row.token).values(**attempt_values(row)))
 
     async def attempts(self, lease_ids: Iterable[str] | None = None) -> dict[str, list[AttemptRow]]:
         """Attempts by lease, in order; of all leases if None."""
@@ -256,20 +265,20 @@ class Store:
             rows = await tx.rows(query)
         found: dict[str, list[AttemptRow]] = {}
         for row in rows:
-            found.setdefault(row["lease"], []).append(_attempt_row(row))
+            found.setdefault(row["lease"], []).append(attempt_row(row))
         return found
 
     async def watched(self) -> list[AttemptRow]:
         """Closed attempts whose outcome stayed unknown and that may still turn up."""
         query = sa.select(t.attempt).where(t.attempt.c.state == "closed", t.attempt.c.watch_until > self._env.now())
         async with self._db.begin(write=False) as tx:
-            return [_attempt_row(row) for row in await tx.rows(query)]
+            return [attempt_row(row) for row in await tx.rows(query)]
 
     async def open_attempts(self) -> list[AttemptRow]:
         """Every attempt that is not closed, of any lease."""
         query = sa.select(t.attempt).where(t.attempt.c.state.in_(OPEN_ATTEMPT))
         async with self._db.begin(write=False) as tx:
-            return [_attempt_row(row) for row in await tx.rows(query)]
+            return [attempt_row(row) for row in await tx.rows(query)]
 
     # -- debris -------------------------------------------------------------------------------------------
 
@@ -439,44 +448,3 @@ class Store:
             query = query.with_for_update()
         if not await tx.rows(query):
             raise LostClaim(lease.id)
-
-
-def _lease_values(row: LeaseRow) -> dict[str, Any]:
-    return {**msgspec.structs.asdict(row), "request": row.request.decode()}
-
-
-def _lease_row(row: Mapping[str, Any]) -> LeaseRow:
-    return LeaseRow(**{**row, "request": row["request"].encode()})
-
-
-_DOCUMENTS: dict[str, Any] = {
-    "offer": Offer,
-    "spec": LaunchSpec,
-    "handle": dict[str, str],
-    "address": Address,
-    "error": ErrorView,
-    "receipt": Receipt,
-}
-_DECODERS = {name: msgspec.json.Decoder(kind) for name, kind in _DOCUMENTS.items()}
-
-
-def _attempt_values(row: AttemptRow) -> dict[str, Any]:
-    values = msgspec.structs.asdict(row)
-    for name in _DOCUMENTS:
-        if values[name] is not None:
-            values[name] = _json(values[name]).decode()
-    return values
-
-
-def _attempt_row(row: Mapping[str, Any]) -> AttemptRow:
-    values = dict(row)
-    for name, decoder in _DECODERS.items():
-        if values[name] is not None:
-            values[name] = decoder.decode(values[name])
-    return AttemptRow(**values)
-
-
-def total(amounts: Iterable[Decimal | None]) -> Decimal | None:
-    """The sum of what is known, or None if nothing is."""
-    known = [amount for amount in amounts if amount is not None]
-    return sum(known, Decimal(0)) if known else None

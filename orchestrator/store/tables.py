@@ -12,8 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-#: The newest migration. A store at an older one is migrated on opening, one at a newer one is refused.
-SCHEMA = "0001"
+from orchestrator.store.schema import SCHEMA as SCHEMA
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

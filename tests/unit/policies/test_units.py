@@ -35,13 +35,13 @@ def test_a_size_is_read_in_gib_of_two_to_the_thirtieth(text: str, gib: float) ->
     "text", ["", "GB", "-5", "-5GB", "500 GB", "500G", "500MB", "500gb", "5e3", "1,5TB", "ten", "nan", "inf"]
 )
 def test_anything_else_is_refused_as_a_volume(text: str) -> None:
-    with pytest.raises(BadRequest, match="^egress: "):
+    with pytest.raises(BadRequest, match=r"^egress: "):
         units.volume_gb(text, "egress")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), True, None, [1]])
 def test_values_that_are_no_numbers_are_refused(value: object) -> None:
-    with pytest.raises(BadRequest, match="^egress: "):
+    with pytest.raises(BadRequest, match=r"^egress: "):
         units.volume_gb(value, "egress")  # type: ignore[arg-type]
 
 
@@ -67,7 +67,7 @@ def test_a_bare_duration_is_refused_where_no_unit_is_agreed_and_read_where_one_i
 
 @pytest.mark.parametrize("text", ["2w", "2 h", "h", "-1h", "2H", "1h30m"])
 def test_anything_else_is_refused_as_a_duration(text: str) -> None:
-    with pytest.raises(BadRequest, match="^ttl: "):
+    with pytest.raises(BadRequest, match=r"^ttl: "):
         units.duration_s(text, "ttl")
 
 
