@@ -32,11 +32,18 @@ if TYPE_CHECKING:
         OutcomeUnclear,
         UsageError,
     )
-    from orchestrator.models import Event, Lease
+    from orchestrator.machine import CommandFailed, Completed, Machine
+    from orchestrator.models import Event, Lease, Receipt
+    from policies.plan import Plan
     from policies.request import Request
 
 _WHERE = {
     "Orchestrator": "orchestrator.core",
+    "Machine": "orchestrator.machine",
+    "CommandFailed": "orchestrator.machine",
+    "Completed": "orchestrator.machine",
+    "Receipt": "orchestrator.models",
+    "Plan": "policies.plan",
     "Request": "policies.request",
     "Lease": "orchestrator.models",
     "Event": "orchestrator.models",
@@ -58,16 +65,21 @@ _WHERE = {
 
 __all__ = [
     "BudgetExceeded",
+    "CommandFailed",
+    "Completed",
     "ConfigError",
     "Event",
     "Interrupted",
     "LaunchFailed",
     "Lease",
+    "Machine",
     "NoOffer",
     "NoSuchLease",
     "OrchError",
     "Orchestrator",
     "OutcomeUnclear",
+    "Plan",
+    "Receipt",
     "Request",
     "UsageError",
 ]

@@ -32,6 +32,7 @@ from orchestrator.errors import (
     UsageError,
 )
 from orchestrator.launch import Bounds, Exhausted, Launcher
+from orchestrator.machine import Machine
 from orchestrator.models import Event, Lease, ProviderState, Stray
 from orchestrator.pace import StorePace
 from orchestrator.remote import Remote
@@ -459,16 +460,45 @@ class Orchestrator:
             if row.state != "closed" and row.state != "ending":
                 await resume.end(self.engine, row, lease, why)
 
+    @contextlib.asynccontextmanager
+    async def rented(self, request: Request | None = None, **options: Any) -> AsyncIterator[Machine]:
+        """Rent one machine for the length of the block, and prove its end on the way out.
+
+        Args:
+            request: what is wanted; or give its fields as people write them: ``rented(gpu="l40", hours=2)``.
+
+        Raises:
+            OutcomeUnclear: the end could not be confirmed; it goes on with the next command.
+            OrchError: as `up`.
+        """
+        wanted = Request.of(**options) if request is None else request
+        if wanted.replicas != 1:
+            raise UsageError("rented() is for one machine", hint="use up() and down() for several replicas")
+        [lease] = await self.up(wanted)
+        machine = Machine(lease, (await self.remote(lease.id)).target)
+        try:
+            yield machine
+        finally:
+            # Shielded: a cancelled pipeline must not leave a machine that bills.
+            ending_task = asyncio.ensure_future(self.down(lease.id))
+            try:
+                [ended] = await asyncio.shield(ending_task)
+            except asyncio.CancelledError:
+                [ended] = await ending_task
+                machine.receipt = ended.receipt
+                raise
+            machine.receipt = ended.receipt
+
     # -- looking after ------------------------------------------------------------------------------------
 
-    async def down(self, *refs: str, everything: bool = False, on_event: OnEvent | None = None) -> list[Lease]:
+    async def down(self, *refs: str | Lease, everything: bool = False, on_event: OnEvent | None = None) -> list[Lease]:
         """End leases, and return once the provider itself says that nothing is left to bill.
 
         Raises:
             NoSuchLease: a reference fits no lease.
             OutcomeUnclear: an end could not be confirmed; it goes on with the next command.
         """
-        found = [await self.store.find_lease(ref) for ref in refs]
+        found = [await self.store.find_lease(ref if isinstance(ref, str) else ref.id) for ref in refs]
         if everything:
             found = await self.store.leases()
         engine = self.engine

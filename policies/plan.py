@@ -178,7 +178,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as plain dicts, lists, strings and numbers."""
-        found: dict[str, Any] = msgspec.to_builtins(self._document())
+        found: dict[str, Any] = msgspec.json.decode(self.to_json())
         return found
 
     @classmethod

@@ -107,6 +107,12 @@ def state_folder(folder: Path) -> Check:
             pass
     except OSError as error:
         return Check("state folder", "fail", f"{place}: {error.strerror}", "use --state-dir or ORCH_STATE_DIR")
+    from orchestrator.store.db import refuse_network_folder
+
+    try:
+        refuse_network_folder(place)
+    except ConfigError as error:
+        return Check("state folder", "fail", error.message, error.hint)
     free_gib = shutil.disk_usage(place).free / 2**30
     if free_gib < 0.1:
         return Check("state folder", "warn", f"{folder}: {free_gib:.2f} GiB free", "make some room")

@@ -13,7 +13,8 @@ from orchestrator.cli._ask import confirm
 from orchestrator.cli._group import Command, Option
 from orchestrator.cli._progress import plain
 from orchestrator.cli._run import run
-from orchestrator.errors import OrchError, UsageError
+from orchestrator.cli._settle import settle
+from orchestrator.errors import Interrupted, UsageError
 
 STOPPING = "stopping; press Ctrl-C again to stop waiting"
 STOPPED = "stopped waiting; ends that were asked for go on with the next orch command"
@@ -63,14 +64,12 @@ def _report(app: App, leases: list[Any]) -> None:
 
 
 async def _settle_others(app: App, engine: Any) -> None:
-    """Go on with what dead commands left. The receipts are out already, so nothing here may fail the command."""
+    """Go on with what dead commands left. The receipts are out already, so stopping here is no failure."""
     import asyncio
 
     try:
-        await engine.resume(on_event=plain(app.out))
-    except OrchError as error:
-        app.out.note(f"warning: what earlier commands left is not settled: {error.message}", "yellow")
-    except asyncio.CancelledError:
+        await settle(app, engine)
+    except (asyncio.CancelledError, Interrupted):
         app.out.note("stopped; `orch gc` goes on with what earlier commands left", "yellow")
 
 

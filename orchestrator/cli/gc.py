@@ -12,6 +12,7 @@ from orchestrator.cli._app import current
 from orchestrator.cli._group import Command, Option
 from orchestrator.cli._progress import plain
 from orchestrator.cli._run import run
+from orchestrator.cli._settle import settle
 from orchestrator.cli.output import Table
 
 ABANDONED = (
@@ -31,7 +32,7 @@ def command(delete: bool) -> None:
     app = current()
 
     async def work(engine: Any) -> tuple[list[Any], datetime]:
-        await engine.resume(on_event=plain(app.out))
+        await settle(app, engine)
         found = await engine.gc(delete=delete, on_event=plain(app.out))
         return found, engine.env.now()
 

@@ -34,7 +34,12 @@ def command() -> None:
 @click.option(
     "--boot-scale", cls=Option, type=float, metavar="X", help="Factor on the providers' boot times (default 0.04)."
 )
-@click.option("--scenario", cls=Option, metavar="NAME|FILE", help="What goes wrong (default: nothing).")
+@click.option(
+    "--scenario",
+    cls=Option,
+    metavar="NAME|FILE",
+    help="What goes wrong: calm, default, flaky, outage, bad-luck, random:SEED.",
+)
 @click.option("--seed", cls=Option, type=int, metavar="N", help="Makes ids repeatable (default: random).")
 def serve(speed: float | None, boot_scale: float | None, scenario: str | None, seed: int | None) -> None:
     """Serve it here until Ctrl-C, and print the environment to export.

@@ -14,8 +14,9 @@ from orchestrator.cli import _words as words
 from orchestrator.cli._app import App, current
 from orchestrator.cli._ask import confirm
 from orchestrator.cli._group import Command
-from orchestrator.cli._progress import plain, progress
+from orchestrator.cli._progress import progress
 from orchestrator.cli._run import run
+from orchestrator.cli._settle import settle
 from orchestrator.cli.options import refuse_unenforced, request_of, request_options
 from orchestrator.errors import OrchError
 
@@ -46,7 +47,7 @@ def command(yes: bool, detach: bool, **given: Any) -> None:
     refuse_unenforced(request, detach=detach)
 
     async def work(engine: Any) -> None:
-        await _settle(app, engine)
+        await settle(app, engine)
         plan: Plan = await engine.plan(request)
         _plan.show(app.out, plan, request, note=True)
         if plan.candidates and not yes and not engine.sandbox:
@@ -56,14 +57,6 @@ def command(yes: bool, detach: bool, **given: Any) -> None:
         await _report(app, engine, leases)
 
     run(app, work, stopping=STOPPING, abandoning=ABANDONED)
-
-
-async def _settle(app: App, engine: Any) -> None:
-    """Finish or end what a command that died has left, before anything new is rented."""
-    for lease in await engine.resume(on_event=plain(app.out)):
-        if lease.state == "running":
-            said = f"{lease.name}, left by an earlier command, runs and bills: `orch down {lease.name}`"
-            app.out.note(said, "yellow")
 
 
 def _question(plan: Plan, request: Request) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -150,8 +151,13 @@ class FakeEngine:
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No test sees this computer's state folder, credentials, colours or `.env`."""
-    for name in ("ORCH_SANDBOX", "ORCH_STATE_DIR", "ORCH_DATABASE_URL", "NO_COLOR", "FORCE_COLOR", "TERM"):
-        monkeypatch.delenv(name, raising=False)
+    for name in list(os.environ):
+        if (
+            name.startswith(("ORCH_", "_ORCH"))
+            or name.endswith("_API_KEY")
+            or name in ("NO_COLOR", "FORCE_COLOR", "TERM")
+        ):
+            monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "xdg"))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)

@@ -144,6 +144,16 @@ def test_what_a_dead_command_left_is_settled_first_and_told(
     assert "older, left by an earlier command, runs and bills" in result.stderr
 
 
+def test_what_cannot_be_settled_is_a_warning_and_keeps_nobody_from_renting(
+    orch: Callable[..., Result], engine: Any
+) -> None:
+    engine.fails["resume"] = ConfigError("aws is not configured, but a machine there is on record", hint="set it")
+    result = orch("up --gpu l40 --yes")
+    assert result.exit_code == 0
+    assert "warning: what earlier commands left is not settled: aws is not configured" in result.stderr
+    assert "hint: set it" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("error", "code"),
     [

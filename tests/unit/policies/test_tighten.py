@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policies.errors import BadPolicy
@@ -101,6 +101,7 @@ PATTERNS = st.lists(st.text(alphabet="ab*", min_size=1, max_size=4), min_size=1,
 
 
 @given(old=PATTERNS, new=PATTERNS, name=st.text(alphabet="ab", max_size=6))
+@settings(deadline=None)
 def test_patterns_in_common_never_match_what_either_list_does_not(old: list[str], new: list[str], name: str) -> None:
     if any(glob(word)(name) for word in common(old, new)):
         assert any(glob(word)(name) for word in old)
