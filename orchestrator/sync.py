@@ -180,8 +180,8 @@ class _Thread:
     def stop(self) -> None:
         if self._loop is None or self._thread is None:
             return
+        asyncio.run_coroutine_threadsafe(self._loop.shutdown_asyncgens(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
-        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         self._loop.close()
         self._loop = self._thread = None

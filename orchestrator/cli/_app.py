@@ -32,6 +32,7 @@ class App:
     Attributes:
         json, sandbox, state_dir, verbose, no_color: the global options, given before or after the command.
         factory: makes the engine; called with ``sandbox`` and ``state_dir``.
+        embedded: the engine is the usual one, on the store in the state folder.
         execute: replaces this process by a program (`orch ssh`).
         terminal: whether a person can answer a question here; None asks the system.
         hard_exit: leave by `os._exit` when the user gives up waiting, as threads may still hang.
@@ -51,6 +52,7 @@ class App:
         self.verbose = False
         self.no_color = False
         self.factory = factory or _engine
+        self.embedded = factory is None
         self.execute = execute or _execute
         self.terminal = terminal
         self.hard_exit = hard_exit

@@ -9,14 +9,17 @@ from orchestrator.cli._progress import plain
 from orchestrator.errors import Interrupted, OrchError
 
 
-async def settle(app: App, engine: Any) -> None:
+async def settle(app: App, engine: Any, *, limit_s: float | None = None) -> None:
     """Finish or end it, and tell what runs. What cannot be settled now is a warning: the next command tries again.
+
+    Args:
+        limit_s: real seconds to spend on each lease; what still boots then is left to the next command.
 
     Raises:
         Interrupted: the user stopped it.
     """
     try:
-        leases = await engine.resume(on_event=plain(app.out))
+        leases = await engine.resume(limit_s=limit_s, on_event=plain(app.out))
     except Interrupted:
         raise
     except OrchError as error:

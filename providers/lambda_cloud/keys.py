@@ -12,12 +12,20 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from providers import naming
-from providers.errors import Forbidden, InvalidRequest, OutcomeUnknown, ProviderError, Unavailable
+from providers.errors import (
+    Forbidden,
+    InvalidRequest,
+    OutcomeUnknown,
+    ProviderError,
+    Unavailable,
+    Unclassified,
+)
 from providers.lambda_cloud.client import Client
 
 LONGEST_KEY = 4096
-#: What registering may be refused with although the key is there already (see `errors.TABLE`).
-_MAYBE_THERE = (InvalidRequest, OutcomeUnknown)
+TRIES = 3
+#: What an existing key is refused with; the code for keys is not documented.
+_TAKEN = frozenset({"global/duplicate", "ssh-keys/key-in-use"})
 
 
 def name_of(public_key: str, owner: str) -> str:
@@ -64,21 +72,19 @@ async def ensure(client: Client, public_key: str, owner: str) -> str:
     line = check(public_key)
     name = name_of(line, owner)
     refused: ProviderError | None = None
-    for _ in range(2):
+    for _ in range(TRIES):
         listed = await client.ssh_keys()
         if found := registered(listed, line, owner):
             return found
         if any(row.get("name") == name for row in listed):
             raise Forbidden(f"the SSH key {name!r} on the account is another key: remove it", code="ssh-key-name")
-        if isinstance(refused, InvalidRequest):
+        if refused is not None and not isinstance(refused, OutcomeUnknown) and refused.code not in _TAKEN:
             raise refused
         try:
             await client.add_ssh_key(name, line)
-        except _MAYBE_THERE as error:
-            # Another process was faster, or the answer got lost: the list knows.
+        except (InvalidRequest, OutcomeUnknown, Unclassified) as error:
+            # Another process was faster, or the answer got lost, or it is a true refusal: the list knows.
             refused = error
             continue
-        return name
-    if registered(await client.ssh_keys(), line, owner):
         return name
     raise Unavailable(f"the SSH key could not be registered: {refused}", code="ssh-key", scope="provider")

@@ -37,7 +37,7 @@ _ABSURD = 10_000
 class Gpus(NamedTuple):
     """What a type holds: how many, of what, with how much memory each (GiB, if said), in which kind of host."""
 
-    count: int
+    number: int
     name: str
     memory_gib: float | None
     arch: str
@@ -144,7 +144,7 @@ def _offer(
         provider="lambda",
         account=account,
         gpu=found.name,
-        gpu_count=found.count,
+        gpu_count=found.number,
         gpu_memory_gib=found.memory_gib,
         arch=found.arch,
         region=region,
@@ -164,7 +164,7 @@ def _offer(
         address_usd_per_hour=Decimal(0),
         reliability=RELIABILITY,
         reliability_source="assumed by tier",
-        boot_s=boot_s(found.count),
+        boot_s=boot_s(found.number),
         available=available,
         observed_at=now,
         native=native | {"region": region} if region else native,

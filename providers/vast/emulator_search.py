@@ -7,12 +7,14 @@ the cap, and that a filter on `id` matches nothing.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from providers.vast.emulator_wire import Refusal, invalid_query, is_number
+from providers.vast.emulator_offers import driver_number
+from providers.vast.emulator_wire import invalid_query, is_number
 
 CAP = 64
 DEFAULT_STORAGE_GB = Decimal(8)
@@ -85,13 +87,13 @@ class Query:
         storage = to_number(body.get("allocated_storage", DEFAULT_STORAGE_GB))
         if storage is None or storage < 0:
             raise invalid_query("allocated_storage must be a number")
-        where["disk_space"] = {"gte": storage} | where.get("disk_space", {})
         where = {name: test for name, test in where.items() if name not in ignored}
         return cls(_KINDS[kind], where, _order(body.get("order")), _limit(body.get("limit")), storage)
 
     def select(self, rows: list[Row]) -> list[Row]:
         """The rows that match, in order, at most `limit` of them."""
         found = [row for row in rows if all(_holds(row, name, test) for name, test in self.where.items())]
+        found = [row for row in found if row["disk_space"] >= self.storage_gb]
         if self.kind == "bid":
             found = [row for row in found if row["min_bid"] is not None]
         for column, descending in reversed(self.order):
@@ -145,7 +147,13 @@ def _holds(row: Row, column: str, test: dict[str, Any]) -> bool:
     if column == "rented" and test.get("eq") in (True, "true"):
         return True  # by the description it lets one's own in, and keeps the others
     have = _column(row, column)
+    if column == "driver_version":
+        test = {operator: _driver(value) for operator, value in test.items()}
     return have is _UNKNOWN or all(holds(have, operator, value) for operator, value in test.items())
+
+
+def _driver(value: Any) -> Any:
+    return driver_number(value) if isinstance(value, str) and re.fullmatch(r"\d+(\.\d+){1,2}", value) else value
 
 
 _UNKNOWN: Any = object()
@@ -208,5 +216,3 @@ def filter_value(test: Any, name: str) -> dict[str, Any]:
         raise invalid_query(f"{name} is not a valid filter")
     return _test(name, test)
 
-
-__all__ = ["CAP", "Query", "Refusal", "filter_value", "holds", "to_number"]

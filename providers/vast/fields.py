@@ -27,8 +27,8 @@ def number(value: Any, least: float = 0, most: float = 10**15) -> Decimal | None
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
         return None
     exact = Decimal(value)
-    if not exact.is_finite() or abs(exact) > _MOST or (exact and abs(exact) < _LEAST):
-        return None
+    if not exact.is_finite() or exact.copy_abs() > _MOST or (exact and exact.copy_abs() < _LEAST):
+        return None  # compared before anything is computed: an exponent of a million would overflow
     return exact if least <= exact <= most else None
 
 
@@ -88,7 +88,7 @@ def disk_gb(disk_gib: int) -> int:
 
 def usd_per_gib_month(usd_per_gb_month: Decimal) -> Decimal:
     """A disk price of the wire (GB, 720 hours) in the contract's terms (GiB, 730 hours)."""
-    return usd_per_gb_month * HOURS_PER_MONTH / HOURS_PER_STORAGE_MONTH * _GIB / _GB
+    return usd_per_gb_month * (HOURS_PER_MONTH * _GIB) / (HOURS_PER_STORAGE_MONTH * _GB)
 
 
 def storage_part(usd_per_gb_month: Decimal, gb: Decimal) -> Decimal:

@@ -1,7 +1,8 @@
 """GPU names: the wire's, with spaces, and ours.
 
 Searches take the wire's names only; a list of them by our names makes the filter. Where the wire has one name for
-several sizes (``A100 PCIE``) the memory of the answer tells.
+several sizes (``A100 PCIE``) the memory of the answer tells. The ``A100X``, a card with a network chip, is none of
+ours: its own tools do not call it an A100.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ WIRE_NAMES: dict[str, tuple[str, ...]] = {
     "t4": ("Tesla T4",),
     "v100-16gb": ("Tesla V100",),
     "v100-32gb": ("Tesla V100",),
-    "a100-40gb": ("A100 PCIE", "A100 SXM4", "A100X"),
-    "a100-80gb": ("A100 PCIE", "A100 SXM4", "A100X"),
+    "a100-40gb": ("A100 PCIE", "A100 SXM4"),
+    "a100-80gb": ("A100 PCIE", "A100 SXM4"),
     "h100-pcie": ("H100 PCIE",),
     "h100-sxm": ("H100 SXM",),
     "h100-nvl": ("H100 NVL",),
@@ -77,8 +78,7 @@ def canonical(wire_name: str, memory_gib: float | None) -> str:
     single = _SINGLE.get(spaced)
     if single is not None and (memory_gib is None or gpus.memory_matches(single, memory_gib)):
         return single
-    # An A100X is an A100 on a card with a network chip.
-    known = gpus.canonical(spaced.removesuffix("X") if spaced == "A100X" else spaced, memory_gib=memory_gib)
+    known = gpus.canonical(spaced, memory_gib=memory_gib)
     if known is not None:
         return known
     plain = gpus.slug(spaced)

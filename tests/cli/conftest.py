@@ -126,7 +126,7 @@ class FakeEngine:
         self._note("events", ref, after, limit)
         return [event for event in self.happened if event.id > after][:limit]
 
-    async def resume(self, *, on_event: Any = None) -> list[Lease]:
+    async def resume(self, *, limit_s: float | None = None, on_event: Any = None) -> list[Lease]:
         self._note("resume")
         return self.left
 

@@ -38,7 +38,7 @@ class Engine:
     env = SystemEnv()
     async def __aenter__(self): return self
     async def __aexit__(self, *error): tell("closed")
-    async def resume(self, on_event=None): return []
+    async def resume(self, limit_s=None, on_event=None): return []
     async def plan(self, request):
         offer = Offer(offer_id="a", provider="p", gpu="l40", usd_per_hour=Decimal(1), available=True)
         return judge([offer], request, load("cheapest"), now=datetime.now(UTC))

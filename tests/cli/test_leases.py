@@ -52,13 +52,13 @@ def test_ps_without_machines_says_so_beside_the_answer(orch: Callable[..., Resul
     assert "no open machines" in result.stderr
 
 
-def test_ps_changes_nothing_and_says_what_is_unfinished(
+def test_ps_finishes_what_a_dead_command_left_and_says_what_is_still_unfinished(
     orch: Callable[..., Result], engine: Any, make: SimpleNamespace
 ) -> None:
     engine.open = [make.lease(state="booting")]
     result = orch("ps")
-    assert engine.called("resume") == []
-    assert "trainer: if no command works on it any more, `orch gc` finishes or ends it" in result.stderr
+    assert engine.called("resume")
+    assert "trainer: another command works on it, or the next `orch ps` goes on finishing it" in result.stderr
 
 
 def test_show_has_request_attempts_errors_and_receipt(
