@@ -20,7 +20,7 @@ from orchestrator.holds import hold_for, matches
 from orchestrator.spend import accrued
 from orchestrator.store import AttemptRow, HoldRow, LeaseRow
 from policies.plan import Candidate
-from policies.request import Request
+from policies.request import Request, is_container
 from providers import naming
 from providers.base import Instance, LaunchSpec, Offer
 from providers.errors import (
@@ -213,7 +213,9 @@ class Launcher:
         account = await provider.account()
         n = lease.attempt_n + 1
         token = naming.make(engine.owner, lease.id, n)
-        workload = quoted.workloads[0] if quoted.workloads else None
+        workload = request.workload or ("container" if is_container(request) else None)
+        if workload not in quoted.workloads:
+            workload = quoted.workloads[0] if quoted.workloads else None
         spec = LaunchSpec(
             name=token,
             owner=engine.owner,

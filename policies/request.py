@@ -151,8 +151,8 @@ def wanted_gpus(request: Request) -> frozenset[str]:
 
 
 def is_container(request: Request) -> bool:
-    """Whether the request can only be served by a container."""
-    return request.workload == "container" or request.image is not None
+    """Whether the request can only be served by a container: a plain machine takes no image, command or environment."""
+    return request.workload == "container" or request.image is not None or request.cmd is not None or bool(request.env)
 
 
 def _check_types(request: Request) -> None:
@@ -217,10 +217,13 @@ def _check_words(request: Request) -> None:
 
 
 def _check_workload(request: Request) -> None:
-    if request.image is not None and request.workload not in (None, "container"):
-        raise BadRequest(
-            f"image: a {request.workload} takes no container image", hint="leave --workload out, or --image"
-        )
+    if request.workload not in (None, "container"):
+        for field, given in (("image", request.image), ("cmd", request.cmd), ("env", request.env)):
+            if given:
+                what = {"image": "container image", "cmd": "container command", "env": "container environment"}[field]
+                raise BadRequest(
+                    f"{field}: a {request.workload} takes no {what}", hint=f"leave --workload out, or --{field}"
+                )
     for field in ("image", "cmd", "policy"):
         text = getattr(request, field)
         if text is not None and not text.strip():

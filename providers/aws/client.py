@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import tenacity
@@ -20,9 +20,10 @@ from providers.base import Context, Facts
 from providers.errors import AuthFailed, OutcomeUnknown, ProviderError, RateLimited, Unavailable, Unclassified
 from providers.http import CONNECT_S, LONGEST_READ_WAIT_S, MAX_TEXT, READ_S, READ_TRIES, USER_AGENT, is_loopback
 
-#: The price list has its own few regions.
-PRICING_REGION = "us-east-1"
 MOST_PAGES = 1000
+
+if TYPE_CHECKING:
+    from providers.aws.bulk import Bulk
 
 #: What a whole answer must hold, by operation. An HTML page parses as XML, too, but holds none of it.
 NEEDS = {
@@ -51,12 +52,14 @@ class Client:
 
     Args:
         url: one base URL for all services, told apart by the signed service name; None for AWS itself.
+        bulk: the public price list, which needs no key.
     """
 
-    def __init__(self, context: Context, *, url: str | None, facts: Facts) -> None:
+    def __init__(self, context: Context, *, url: str | None, facts: Facts, bulk: Bulk) -> None:
         self._context = context
         self._url = url
         self._facts = facts
+        self.bulk = bulk
         self._secrets = credentials.secrets(context.settings)
         self._lock = threading.Lock()  # sessions are not thread-safe, clients are
         self._session: Any = None
@@ -165,9 +168,7 @@ class Client:
         try:
             answer = await asyncio.to_thread(getattr(client, operation), **params)
         except Exception as error:
-            raise self._said(
-                classify(error, effect=effect, now=self._context.env.now(), bucket=bucket)
-            ) from None
+            raise self._said(classify(error, effect=effect, now=self._context.env.now(), bucket=bucket)) from None
         if not _whole(answer, NEEDS[operation]):
             text = f"AWS: the answer to {operation} is not {operation}'s"
             raise OutcomeUnknown(text, code="malformed") if effect else Unavailable(text, code="malformed")
@@ -180,9 +181,7 @@ class Client:
                 return known
             if self._session is None:
                 self._session = credentials.session(self._context.settings)
-            made = self._session.client(
-                service, region_name=region, endpoint_url=self._url, config=_config(self._url)
-            )
+            made = self._session.client(service, region_name=region, endpoint_url=self._url, config=_config(self._url))
             self._clients[service, region] = made
             return made
 

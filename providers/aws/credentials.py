@@ -52,7 +52,9 @@ def session(settings: Mapping[str, str]) -> Any:
     core = importlib.import_module("botocore.session").Session(session_vars={"profile": (None, None, None, None)})
     home = Path(settings.get("HOME") or Path.home()) / ".aws"
     core.set_config_variable("config_file", settings.get("AWS_CONFIG_FILE") or str(home / "config"))
-    core.set_config_variable("credentials_file", settings.get("AWS_SHARED_CREDENTIALS_FILE") or str(home / "credentials"))
+    core.set_config_variable(
+        "credentials_file", settings.get("AWS_SHARED_CREDENTIALS_FILE") or str(home / "credentials")
+    )
     keys: dict[str, str] = {}
     if settings.get(KEY_ID) and settings.get(SECRET):
         keys = {"aws_access_key_id": settings[KEY_ID].strip(), "aws_secret_access_key": settings[SECRET].strip()}

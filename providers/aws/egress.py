@@ -33,9 +33,7 @@ _PUBLISHED_FOR = frozenset(
 
 async def tiers(client: Client, regions: Iterable[str], *, verb: str) -> dict[str, tuple[EgressTier, ...]]:
     """The tiers of each region that the price list has."""
-    found = await products(
-        client, "AWSDataTransfer", fixed=_TO_INTERNET, any_of={"fromRegionCode": regions}, verb=verb
-    )
+    found = await products(client, "AWSDataTransfer", fixed=_TO_INTERNET, any_of={"fromRegionCode": regions}, verb=verb)
     return tiers_of(found)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(slots=True)
@@ -43,4 +43,3 @@ class Options:
     default_vpc: bool = True
     throttling: bool = False
     extra_fields: bool = False
-    quotas: dict[str, float] = field(default_factory=dict)

@@ -266,9 +266,7 @@ def failure(code: str, message: str) -> ProviderError | None:
     return BootFailed(text, code=code, scope="offer")
 
 
-def _refused(
-    response: Any, *, effect: bool, now: datetime | None, bucket: str | None
-) -> ProviderError:
+def _refused(response: Any, *, effect: bool, now: datetime | None, bucket: str | None) -> ProviderError:
     answer = response if isinstance(response, dict) else {}
     error, meta = _dict(answer.get("Error")), _dict(answer.get("ResponseMetadata"))
     status = meta.get("HTTPStatusCode")

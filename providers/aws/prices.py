@@ -11,9 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
 
-from providers.aws.client import PRICING_REGION, Client
+from providers.aws.client import Client
 from providers.errors import InvalidRequest, Unavailable
 
+#: The price list has its own few regions.
+PRICING_REGION = "us-east-1"
 #: Per public IPv4 address and hour, in use or not (since February 2024; the same in all regions).
 ADDRESS_USD_PER_HOUR = Decimal("0.005")
 _ABSURD_PER_HOUR = Decimal(10_000)
@@ -114,7 +116,7 @@ def spot(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], Decimal]:
     """USD per hour now, by (instance type, zone), from `SpotPriceHistory`: the newest entry counts."""
     newest: dict[tuple[str, str], tuple[str, Decimal]] = {}
     for row in rows:
-        price = _decimal(row.get("SpotPrice"))
+        price = decimal(row.get("SpotPrice"))
         name, zone = row.get("InstanceType"), row.get("AvailabilityZone")
         if not isinstance(name, str) or not isinstance(zone, str) or price is None:
             continue
@@ -184,7 +186,9 @@ def _filter(field: str, value: str) -> dict[str, str]:
 
 
 def _any(field: str, values: list[str]) -> dict[str, str]:
-    return _filter(field, values[0]) if len(values) == 1 else {"Type": "ANY_OF", "Field": field, "Value": ",".join(values)}
+    return (
+        _filter(field, values[0]) if len(values) == 1 else {"Type": "ANY_OF", "Field": field, "Value": ",".join(values)}
+    )
 
 
 def _agrees(product: Product, fixed: Mapping[str, str]) -> bool:
@@ -204,15 +208,16 @@ def _dimensions(terms: Any) -> Iterator[Dimension]:
 
 def _dimension(one: Any) -> Dimension | None:
     per_unit = one.get("pricePerUnit") if isinstance(one, dict) else None
-    usd = _decimal(per_unit.get("USD")) if isinstance(per_unit, dict) else None
+    usd = decimal(per_unit.get("USD")) if isinstance(per_unit, dict) else None
     if usd is None or usd < 0:
         return None
-    begin = _decimal(one.get("beginRange", "0"))
+    begin = decimal(one.get("beginRange", "0"))
     end = str(one.get("endRange", "Inf"))
-    return Dimension(str(one.get("unit") or ""), usd, begin or Decimal(0), None if end == "Inf" else _decimal(end))
+    return Dimension(str(one.get("unit") or ""), usd, begin or Decimal(0), None if end == "Inf" else decimal(end))
 
 
-def _decimal(value: Any) -> Decimal | None:
+def decimal(value: Any) -> Decimal | None:
+    """*value* as a plain decimal number, or None if it is none."""
     try:
         number = Decimal(str(value))
     except InvalidOperation:

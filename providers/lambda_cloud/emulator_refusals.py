@@ -48,6 +48,9 @@ _KINDS = {
     "global/rate-limited": _Kind(429, "Too many requests.", "Slow down and try again."),
 }
 
+#: All codes that this emulator says by itself.
+CODES = frozenset(_KINDS)
+
 
 class Refusal(Exception):
     """A request that is answered with an error.

@@ -6,7 +6,7 @@ Read from `market.toml` beside this file, or from the part of a sandbox's market
 from __future__ import annotations
 
 import tomllib
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -136,7 +136,7 @@ class Market:
     Attributes:
         opened: when the listings were made.
         taken: ask id to the instance that holds it on demand or with a bid.
-        factors, gone, renamed: what faults did to asks: price factors, asks that left, first id to present id.
+        factors, gone, renamed: what faults did to asks: price factors, asks that left, old id to new id.
     """
 
     asks: dict[int, Ask]
@@ -196,13 +196,13 @@ class Market:
 
     def min_bid(self, ask: Ask) -> Decimal | None:
         """The bid that wins the ask now, or None where there are no bids."""
-        if ask.min_bid is None:
-            return None
-        floor = ask.min_bid * self.factors.get(ask.id, Decimal(1))
-        rival = self.rivals.get(ask.id)
-        if rival is not None and rival.usd is not None:
-            floor = max(floor, rival.usd + _BID_STEP)
-        return exact(floor)
+        return None if ask.min_bid is None else self.to_beat(self.snapshot(ask))
+
+    def snapshot(self, ask: Ask) -> Ask:
+        """*ask* at today's prices, as a rental keeps it."""
+        factor = self.factors.get(ask.id, Decimal(1))
+        least = None if ask.min_bid is None else exact(ask.min_bid * factor)
+        return replace(ask, usd_per_hour=self.price(ask), min_bid=least)
 
     def hourly(self, ask: Ask, kind: str) -> Decimal | None:
         """USD per hour of the GPUs: on demand, or at the lowest bid that wins."""
@@ -210,11 +210,17 @@ class Market:
 
     def wins(self, ask: Ask, bid: Decimal | None) -> bool:
         """Whether a rental with that *bid* (None: on demand) may run beside the rivals of the moment."""
-        rival = self.rivals.get(ask.id)
+        rival = self.rivals.get(self.present_id(ask.id))
         if rival is not None and rival.usd is None:
             return False
-        least = self.min_bid(ask)
-        return bid is None or (least is not None and bid >= least)
+        return bid is None or (ask.min_bid is not None and bid >= self.to_beat(ask))
+
+    def to_beat(self, ask: Ask) -> Decimal:
+        """The bid that a rented ask needs now: the host's least one as it was then, and more than a rival's."""
+        least, rival = ask.min_bid or Decimal(0), self.rivals.get(self.present_id(ask.id))
+        if rival is not None and rival.usd is not None:
+            least = max(least, rival.usd + _BID_STEP)
+        return exact(least)
 
     # What faults do.
 
@@ -226,12 +232,16 @@ class Market:
         """List *ask* under another id, as Vast does when a host edits a listing; nothing answers to the old one."""
         new = Ask.restore(ask.dump() | {"id": new_id})
         self.asks = {new_id if key == ask.id else key: new if key == ask.id else old for key, old in self.asks.items()}
-        first = next((old for old, present in self.renamed.items() if present == ask.id), ask.id)
-        self.renamed[first] = new_id
+        self.renamed[ask.id] = new_id
         for table in (self.factors, self.rivals, self.taken):
-            if ask.id in table:
-                table[new_id] = table.pop(ask.id)  # type: ignore[attr-defined]
+            _move(table, ask.id, new_id)
         return new
+
+    def present_id(self, ask_id: int) -> int:
+        """The id under which a once rented ask is known now."""
+        while ask_id in self.renamed:
+            ask_id = self.renamed[ask_id]
+        return ask_id
 
     # The state as a file.
 
@@ -265,6 +275,11 @@ class Market:
             )
             for ask_id, (usd, until) in state["rivals"].items()
         }
+
+
+def _move(table: dict[int, Any], old: int, new: int) -> None:
+    if old in table:
+        table[new] = table.pop(old)
 
 
 def _text(amount: Decimal | None) -> str | None:

@@ -215,4 +215,3 @@ def filter_value(test: Any, name: str) -> dict[str, Any]:
     if not isinstance(test, dict):
         raise invalid_query(f"{name} is not a valid filter")
     return _test(name, test)
-

@@ -42,6 +42,8 @@ MOST_BID = 128
 _ABSURD, _ABSURD_DISK = 10_000, 100
 #: `dph_total` is rounded here and there; a difference below it is no hidden price.
 _NOISE = Decimal("1.01")
+#: So much more than promised is let pass, as the engine does for the hourly price.
+SLACK = Decimal("1.02")
 _ARCH = {"amd64": "x86_64", "x86_64": "x86_64", "arm64": "aarch64", "aarch64": "aarch64"}
 
 
@@ -109,7 +111,6 @@ def read(row: Mapping[str, Any], kind: Kind, *, disk: int, account: str, now: da
         address_usd_per_hour=Decimal(0),
         reliability=_reliability(row),
         reliability_source="vendor's host score",
-        interruptions_per_hour=None if kind == "bid" else 0.0,
         boot_s=BOOT_S,
         available=truth(row.get("rentable")) is not False and truth(row.get("rented")) is not True,
         available_count=1,  # a slice of one machine
@@ -136,7 +137,7 @@ def is_listed(row: Mapping[str, Any]) -> bool:
     return text(row.get("verification")) in (None, "verified") and (ports is None or ports >= 1)
 
 
-def dearer(fresh: Offer, promised: Offer, slack: Decimal = Decimal("1.02")) -> str | None:
+def dearer(fresh: Offer, promised: Offer) -> str | None:
     """What of *fresh* beside the hourly price costs more than *promised* said, in words; None if nothing does."""
     pairs = (
         ("egress per GB", _per_gb(fresh), _per_gb(promised)),
@@ -144,7 +145,7 @@ def dearer(fresh: Offer, promised: Offer, slack: Decimal = Decimal("1.02")) -> s
         ("disk per GiB and month", fresh.storage_usd_per_gib_month, promised.storage_usd_per_gib_month),
     )
     for what, now, then in pairs:
-        if then is not None and (now is None or now > then * slack):
+        if then is not None and (now is None or now > then * SLACK):
             return f"{what} costs {'an unknown price' if now is None else f'{now.normalize():f} USD'} now"
     return None
 

@@ -203,7 +203,9 @@ ERRORS: dict[str, tuple[int, dict[str, Any]]] = {
     ),
     "gone-400": (
         400,
-        _json('{"success":false,"error":"invalid_args","msg":"error 400/3603: no_such_ask Instance type by id 31415926 is not available."}'),
+        _json(
+            '{"success":false,"error":"invalid_args","msg":"error 400/3603: no_such_ask Instance type by id 31415926 is not available."}'
+        ),
     ),
     "own-offer": (
         403,
@@ -213,19 +215,35 @@ ERRORS: dict[str, tuple[int, dict[str, Any]]] = {
     ),
     "bid-too-low": (  # unverified: only that the body has `new_contract` was seen
         400,
-        _json('{"success":false,"error":"bid_too_low","msg":"Your bid is too low to start the instance.","new_contract":27182818}'),
+        _json(
+            '{"success":false,"error":"bid_too_low","msg":"Your bid is too low to start the instance.","new_contract":27182818}'
+        ),
     ),
     "bad-price": (400, _json('{"success":false,"error":"invalid_price","msg":"Invalid price."}')),
-    "vm-key": (400, _json('{"success":false,"error":"no_ssh_key_for_vm","msg":"Add an SSH key to your account first."}')),
-    "invalid": (400, _json('{"success":false,"error":"invalid_args","msg":"error 400/3467: Invalid args: \'image\' is required"}')),
+    "vm-key": (
+        400,
+        _json('{"success":false,"error":"no_ssh_key_for_vm","msg":"Add an SSH key to your account first."}'),
+    ),
+    "invalid": (
+        400,
+        _json('{"success":false,"error":"invalid_args","msg":"error 400/3467: Invalid args: \'image\' is required"}'),
+    ),
     "invalid-json": (400, _json('{"error":"invalid_request","msg":"error 400/1782: invalid json"}')),
-    "no-credit": (400, _json('{"success":false,"error":"insufficient_credit","msg":"Insufficient credits"}')),  # unverified status
+    "no-credit": (
+        400,
+        _json('{"success":false,"error":"insufficient_credit","msg":"Insufficient credits"}'),
+    ),  # unverified status
     "no-billing": (400, _json('{"success":false,"error":"missing_billing","msg":"Add a payment method first."}')),
     "spend-rate": (  # unverified
         400,
-        _json('{"success":false,"error":"invalid_request","msg":"This rental would exceed your account\'s spend rate limit."}'),
+        _json(
+            '{"success":false,"error":"invalid_request","msg":"This rental would exceed your account\'s spend rate limit."}'
+        ),
     ),
-    "no-instance": (404, _json('{"success":false,"error":"no_such_instance","msg":"Instance with that ID does not exist."}')),
+    "no-instance": (
+        404,
+        _json('{"success":false,"error":"no_such_instance","msg":"Instance with that ID does not exist."}'),
+    ),
     "not-found": (404, _json('{"success":false,"error":"not_found","msg":"Instance not found"}')),
     "server": (500, _json('{"success":false,"error":"server_error","msg":"Something went wrong on the server"}')),
     "too-fast": (429, _json('{"detail":"API requests too frequent endpoint threshold=4.5"}')),
@@ -237,4 +255,6 @@ TOO_FAST_BARE = "API requests too frequent"
 #: Comes with "quota": Unix seconds of the next UTC midnight.
 QUOTA_HEADERS = {"X-RateLimit-Reset": "1795392000", "Date": "Sun, 22 Nov 2026 12:00:00 GMT"}
 #: A 200 that is a refusal.
-REFUSED_200: dict[str, Any] = _json('{"success":false,"error":"no_such_ask","msg":"no_such_ask Instance type 31415926 is no longer available."}')
+REFUSED_200: dict[str, Any] = _json(
+    '{"success":false,"error":"no_such_ask","msg":"no_such_ask Instance type 31415926 is no longer available."}'
+)

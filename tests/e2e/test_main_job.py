@@ -74,9 +74,11 @@ def test_the_command_after_a_kill_9_finishes_or_ends_the_machine(house: House, s
     house.orch("ps")
     leases = house.json("ps")["leases"]
     compute = [line for line in house.billing() if line["what"] == "compute"]
-    assert {lease["state"] for lease in leases} <= {"running"}
-    assert len(compute) == len(leases) <= 1
-    assert {line["instance"] for line in compute} == {lease["instance_id"] for lease in leases}
+    running = {lease["instance_id"] for lease in leases if lease["state"] == "running"}
+    # A create that was cut off is looked for during the provider's whole consistency window: still `launching`.
+    assert {lease["state"] for lease in leases} <= {"running", "launching"}
+    assert {line["instance"] for line in compute} == running
+    assert len(running) <= 1
     house.orch("down", "--all", "--yes")
     assert house.billing() == []
 
