@@ -78,16 +78,16 @@ def _read(connection: sqlite3.Connection, env: Env, everything: bool) -> list[Le
 def _rows(connection: sqlite3.Connection, query: str) -> list[dict[str, Any]]:
     cursor = connection.execute(query)
     names = [column[0] for column in cursor.description]
-    times = [name for name in names if name in TIMES]
-    money = [name for name in names if name in MONEY]
+    times = [place for place, name in enumerate(names) if name in TIMES]
+    money = [place for place, name in enumerate(names) if name in MONEY]
     found = []
     for values in cursor:
-        row = dict(zip(names, values, strict=True))
-        for name in times:
-            if row[name] is not None:
-                row[name] = _EPOCH + timedelta(microseconds=row[name])
-        for name in money:
-            if row[name] is not None:
-                row[name] = Decimal(row[name])
-        found.append(row)
+        row = list(values)
+        for place in times:
+            if (stamp := row[place]) is not None:
+                row[place] = _EPOCH + timedelta(0, 0, stamp)
+        for place in money:
+            if (text := row[place]) is not None:
+                row[place] = Decimal(text)
+        found.append(dict(zip(names, row, strict=False)))
     return found

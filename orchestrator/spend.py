@@ -34,6 +34,8 @@ def accrued(row: AttemptRow, now: datetime) -> Decimal | None:
 def disk_usd_per_hour(row: AttemptRow) -> Decimal:
     """USD an hour for the disk beyond what the offer includes."""
     offer = row.offer
+    if not offer.storage_usd_per_gib_month:
+        return Decimal(0)
     wanted = Decimal(str(max(row.spec.disk_gib, offer.disk_min_gib or 0)))
     extra = max(Decimal(0), wanted - Decimal(str(offer.disk_gib or 0)))
-    return extra * (offer.storage_usd_per_gib_month or Decimal(0)) / _MONTH_H
+    return extra * offer.storage_usd_per_gib_month / _MONTH_H

@@ -130,7 +130,7 @@ _DOCUMENTS: dict[str, Any] = {
     "error": ErrorView,
     "receipt": Receipt,
 }
-_DECODERS = {name: msgspec.json.Decoder(kind) for name, kind in _DOCUMENTS.items()}
+_DECODERS = {name: msgspec.json.Decoder(kind).decode for name, kind in _DOCUMENTS.items()}
 
 
 def attempt_values(row: AttemptRow) -> dict[str, Any]:
@@ -145,7 +145,7 @@ def attempt_values(row: AttemptRow) -> dict[str, Any]:
 def attempt_row(row: Mapping[str, Any]) -> AttemptRow:
     """An attempt from its columns."""
     values = dict(row)
-    for name, decoder in _DECODERS.items():
-        if values[name] is not None:
-            values[name] = decoder.decode(values[name])
+    for name, decode in _DECODERS.items():
+        if (text := values[name]) is not None:
+            values[name] = decode(text)
     return AttemptRow(**values)

@@ -27,7 +27,6 @@ from providers.base import (
     LaunchSpec,
     Listing,
     Offer,
-    Phase,
     Provider,
     Query,
     Rate,
@@ -37,7 +36,6 @@ from providers.errors import (
     Forbidden,
     OutcomeUnknown,
     ProviderError,
-    RateLimited,
     Unavailable,
 )
 from providers.http import check_base_url

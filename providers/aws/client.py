@@ -181,7 +181,9 @@ class Client:
                 return known
             if self._session is None:
                 self._session = credentials.session(self._context.settings)
-            made = self._session.client(service, region_name=region, endpoint_url=self._url, config=_config(self._url))
+            # With a slash at its end botocore keeps a path in the URL as a folder.
+            endpoint = f"{self._url}/" if self._url else None
+            made = self._session.client(service, region_name=region, endpoint_url=endpoint, config=_config(self._url))
             self._clients[service, region] = made
             return made
 

@@ -5,13 +5,14 @@ boto3 is an extra and takes half a second to import, so nothing here imports it 
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-KEY_ID, SECRET, TOKEN = "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"  # noqa: S105 - names
+KEY_ID, SECRET, TOKEN = "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"
 PROFILE = "AWS_PROFILE"
 
 
@@ -55,6 +56,7 @@ def session(settings: Mapping[str, str]) -> Any:
     core.set_config_variable(
         "credentials_file", settings.get("AWS_SHARED_CREDENTIALS_FILE") or str(home / "credentials")
     )
+    core.register_component("data_loader", _loader(core.get_config_variable("data_path")))
     keys: dict[str, str] = {}
     if settings.get(KEY_ID) and settings.get(SECRET):
         keys = {"aws_access_key_id": settings[KEY_ID].strip(), "aws_secret_access_key": settings[SECRET].strip()}
@@ -68,3 +70,9 @@ def session(settings: Mapping[str, str]) -> Any:
         if settings.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true":
             chain.remove("iam-role")
     return importlib.import_module("boto3").session.Session(botocore_session=core, **keys)
+
+
+@functools.cache
+def _loader(path: str | None) -> Any:
+    """The reader of botocore's service models, shared by all sessions: EC2's alone takes a third of a second."""
+    return importlib.import_module("botocore.loaders").create_loader(path)

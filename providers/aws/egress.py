@@ -27,7 +27,7 @@ PUBLISHED = (
     EgressTier(up_to_gb=None, usd_per_gb=Decimal("0.05")),
 )
 _PUBLISHED_FOR = frozenset(
-    "us-east-1 us-east-2 us-west-2 eu-central-1 eu-west-1 eu-west-2 eu-west-3 eu-north-1".split()
+    ["us-east-1", "us-east-2", "us-west-2", "eu-central-1", "eu-west-1", "eu-west-2", "eu-west-3", "eu-north-1"]
 )
 
 

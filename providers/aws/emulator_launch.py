@@ -43,8 +43,9 @@ class Launcher:
         Raises:
             Refusal: and nothing was made.
         """
-        self._permit(call)
         order = orders.read(call, self.market, self.network.site(call.account, call.region))
+        if self.fault("forbidden", verb="launch", subject=self._subject(call, order)):
+            raise forbidden("ec2:RunInstances")
         if call.flag("DryRun"):
             raise Refusal("DryRunOperation", "Request would have succeeded, but DryRun flag is set.", 412)
         scope = (call.account, call.region, order.zone or "", order.token)
@@ -58,12 +59,10 @@ class Launcher:
             self.fleet.tokens[scope] = (order.fingerprint, made[0].reservation)
         return made
 
-    def _permit(self, call: Call) -> None:
-        """Faults that do not look at what is asked beyond its names."""
-        name = call.text("InstanceType") or ""
-        gpu = self.market.kinds[name].gpu if name in self.market.kinds else ""
-        if self.fault("forbidden", verb="launch", subject=f"{gpu} {name} {call.region}"):
-            raise forbidden("ec2:RunInstances")
+    def _subject(self, call: Call, order: Order) -> str:
+        """What faults may name before it is decided where the machine goes: every zone that it could go to."""
+        zones = [order.zone] if order.zone else self.market.zones_of(order.kind, call.region)
+        return " ".join(Place(order.kind, call.region, zone).subject(spot=order.spot) for zone in zones)
 
     def make(self, call: Call, order: Order) -> list[Instance]:
         """New instances for a checked order, in one zone.
@@ -90,6 +89,8 @@ class Launcher:
     def _place(self, call: Call, order: Order) -> Place:
         """The zone: the one that was asked for, or the first one with free machines."""
         zones = self.market.zones_of(order.kind, call.region)
+        if order.subnet is None and not self.network.site(call.account, call.region).subnets:
+            raise Refusal("VPCIdNotSpecified", "No default VPC for this user. GroupName is only supported for default VPC.")
         if order.zone is not None:
             place = Place(order.kind, call.region, order.zone)
             if order.zone not in zones:
@@ -106,8 +107,6 @@ class Launcher:
         if not places:
             none = "The requested configuration is currently not supported. Please check the documentation for supported configurations."
             raise Refusal("Unsupported", none)
-        if not self.network.site(call.account, call.region).subnets:
-            raise Refusal("VPCIdNotSpecified", "No default VPC for this user. GroupName is only supported for default VPC.")
         return max(places, key=lambda place: self.fleet.free(place, spot=order.spot) >= order.least)
 
     def _refuse(self, order: Order, place: Place, subject: str) -> None:

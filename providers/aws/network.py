@@ -48,7 +48,7 @@ async def subnet(client: Client, region: str, zone: str, *, own: Sequence[str] =
     if known:
         raise NoCapacity(f"no subnet in {zone}", code="no-subnet", scope="zone", hold_s=_DAY_S)
     raise Forbidden(
-        f"no {'such' if own else 'default'} subnet in {region}: make a default VPC, or name subnets in {SUBNETS_SETTING}",
+        f"no {'such' if own else 'default'} subnet in {region}: make a default VPC, or set {SUBNETS_SETTING}",
         code="VPCIdNotSpecified",
         scope="region",
         hold_s=3600.0,

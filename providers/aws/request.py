@@ -9,7 +9,7 @@ from providers.aws import offers
 from providers.base import LaunchSpec, Offer
 from providers.errors import InvalidRequest
 
-OWNER_TAG, LEASE_TAG, TOKEN_TAG = "orch-owner", "orch-lease", "orch-token"  # noqa: S105 - names of tags
+OWNER_TAG, LEASE_TAG, TOKEN_TAG = "orch-owner", "orch-lease", "orch-token"
 LONGEST_TOKEN = 64
 #: The engine lets a price be 2 % above the promise; a cap right at it would end machines over a cent.
 _HEADROOM = Decimal("1.02")

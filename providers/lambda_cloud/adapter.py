@@ -118,7 +118,8 @@ class Lambda(Provider):
         request.check_fits(spec)
         _, region = offers.target(offer)
         native: dict[str, Any] = {}
-        key = keys.registered(await client.ssh_keys(), keys.check(spec.ssh_public_key), spec.owner)
+        line = keys.check(spec.ssh_public_key)
+        key = keys.registered(await client.ssh_keys(), line, spec.owner)
         if key is not None:
             native["ssh_key"] = key
         if offer.arch == "arm64" and region and "image_id" not in spec.native:

@@ -1,57 +1,34 @@
 """Vast.ai's REST API on loopback: the offer search, rentals and bids, SSH keys, account, with its rules and quirks.
 
 Written from the official endpoint descriptions (August 2026), the guides, and what clients observed of the wire; where
-these differ, `market.toml` has a setting. The parts: `emulator_routes` (paths), `emulator_limits`, `emulator_search`
-and `emulator_offers` (the market's face), `emulator_rules` and `emulator_create` (renting), `emulator_fleet` with
-`emulator_billing` and `emulator_machines` (rentals over time), `emulator_views`, `emulator_list`, `emulator_keys`,
-`emulator_reports`. Not modelled: templates, volumes, serverless, webhooks, prepaid reservations, bulk creation, price
+these differ, `market.toml` has a setting. The parts: `emulator_routes` (paths), `emulator_limits`, `emulator_calls`
+(handlers), `emulator_search` and `emulator_offers` (the market's face), `emulator_rules` and `emulator_create`
+(renting), `emulator_fleet` with `emulator_billing` and `emulator_machines` (rentals over time), `emulator_views`,
+`emulator_list`, `emulator_keys`, `emulator_reports`. Not modelled: templates, volumes, serverless, webhooks, prepaid reservations, bulk creation, price
 rises at a contract's end; and `onstart` scripts are not run, so neither is a timer that somebody puts there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import Any, ClassVar
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 
-from providers.sandbox.kit import Emulator, Record, json_reply, local_path
+from providers.sandbox.kit import Emulator, Record, local_path
 from providers.sandbox.world import World
-from providers.vast import emulator_list, emulator_reports, emulator_routes, emulator_rules
+from providers.vast import emulator_routes
 from providers.vast.emulator_billing import MAIN, PROVIDER
-from providers.vast.emulator_create import Creator, forbidden
+from providers.vast.emulator_calls import Call, Calls
+from providers.vast.emulator_create import forbidden
 from providers.vast.emulator_fleet import Fleet
-from providers.vast.emulator_instance import Instance
 from providers.vast.emulator_keys import Keys
 from providers.vast.emulator_limits import Limits
-from providers.vast.emulator_market import Ask, Market, Rival
-from providers.vast.emulator_offers import offer
+from providers.vast.emulator_market import Market
 from providers.vast.emulator_routes import Route
-from providers.vast.emulator_search import Query
-from providers.vast.emulator_views import instance_view
-from providers.vast.emulator_wire import Refusal, invalid_args, no_such_ask, no_such_instance, parse_object
+from providers.vast.emulator_wire import Refusal
 
 _OTHER = "other"
-_QUEUED = "Required resources are currently unavailable, state change queued."
-_LOG_UPLOAD_S = 1.0
-
-
-@dataclass(slots=True)
-class Call:
-    """One request on its way: who asks (`account`, with `user_id`), and the parts of its path."""
-
-    request: Request
-    account: str
-    user_id: int
-    parts: dict[str, str]
-
-    async def body(self) -> dict[str, Any]:
-        """Its JSON body."""
-        return parse_object(await self.request.body())
 
 
 class VastEmulator(Emulator):
@@ -78,9 +55,8 @@ class VastEmulator(Emulator):
         self.limits = Limits(self.market.limits, self.market.wire)
         self.keys = Keys(world)
         self.fleet = Fleet(world, self.market, self.keys.lines)
-        self.creator = Creator(world, self.market, self.fleet, self.fault)
+        self.calls = Calls(world, self.market, self.fleet, self.keys, self.fault)
         self.key = world.letters(64, "0123456789abcdef")
-        self.logs: dict[str, tuple[datetime, str]] = {}
 
     # The kit's side.
 
@@ -94,7 +70,7 @@ class VastEmulator(Emulator):
             if instance.running and (loss := self.fault("host_lost", subject=instance.subject())):
                 how, seconds = str(loss.args.get("how", "offline")), loss.args.get("seconds")
                 if how == "outbid" and instance.bid is not None:
-                    self.outbid(str(instance.id), loss.args.get("usd"), seconds)
+                    self.fleet.outbid(instance, loss.args.get("usd"), seconds)
                     continue
                 how = how if how in ("offline", "unknown", "exited", "vanish") else "offline"
                 self.fleet.lose(instance, self.world.now(), how, None if seconds is None else float(seconds))
@@ -110,7 +86,7 @@ class VastEmulator(Emulator):
         ]
 
     def plant(self, name: str, owner: str | None = None) -> str:
-        return str(self.creator.plant(name, owner).id)
+        return str(self.calls.creator.plant(name, owner).id)
 
     def lose(self, instance: str) -> None:
         self.fleet.lose(self.fleet.instances[int(instance)], self.world.now())
@@ -121,9 +97,7 @@ class VastEmulator(Emulator):
         Args:
             seconds: how long they keep it; None for ever.
         """
-        until = None if seconds is None else self.world.now() + timedelta(seconds=float(seconds))
-        rival = Rival(None if usd is None else Decimal(str(usd)), until)
-        self.fleet.rival(self.fleet.instances[int(instance)].ask.id, rival, self.world.now())
+        self.fleet.outbid(self.fleet.instances[int(instance)], usd, seconds)
 
     def rate_limited(self, retry_after: float | None) -> Response:
         headers = {} if retry_after is None else {"Retry-After": f"{float(retry_after):g}"}
@@ -139,7 +113,7 @@ class VastEmulator(Emulator):
             "fleet": self.fleet.dump(),
             "keys": self.keys.dump(),
             "limits": self.limits.dump(),
-            "logs": {name: [when.isoformat(), text] for name, (when, text) in self.logs.items()},
+            "logs": self.calls.dump_logs(),
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -148,7 +122,7 @@ class VastEmulator(Emulator):
         self.keys.load(state["keys"])
         self.fleet.load(state["fleet"])
         self.limits.load(state["limits"])
-        self.logs = {name: (datetime.fromisoformat(when), text) for name, (when, text) in state["logs"].items()}
+        self.calls.load_logs(state["logs"])
 
     # The way in: route, key, rate limit.
 
@@ -172,8 +146,7 @@ class VastEmulator(Emulator):
             host = request.client.host if request.client else ""
             self.limits.take(route.name, route.limit, f"{caller}@{host}", self.world.now())
         user_id = int(self.market.account["id"]) + (account == _OTHER)
-        handler: Callable[[Call], Awaitable[Response]] = getattr(self, f"_{route.name}")
-        return await handler(Call(request, account, user_id, parts))
+        return await self.calls.handler(route.name)(Call(request, account, user_id, parts))
 
     def _authenticate(self, request: Request, route: Route, parts: dict[str, str]) -> tuple[str, str]:
         """The account that the key opens, and who calls as far as rate limits go."""
@@ -205,240 +178,3 @@ class VastEmulator(Emulator):
             return Refusal(404, "auth_error", "Session expired. Please log in again.")
         as_missing = route.limit == "search" or route.name == "charges"
         return Refusal(404 if as_missing else self.market.wire.bad_key_status, "auth_error", "Invalid user key")
-
-    # The market.
-
-    async def _search(self, call: Call) -> Response:
-        return json_reply({"offers": self._offers(await call.body())})
-
-    async def _search_asks(self, call: Call) -> Response:
-        body = await call.body()
-        if not isinstance(body.get("q"), dict):
-            raise Refusal(400, "invalid_request", "Invalid json body")
-        rows, columns = self._offers(body["q"]), body.get("select_cols") or ["*"]
-        if "*" not in columns:
-            rows = [{name: row.get(name) for name in columns} for row in rows]
-        return json_reply({"success": True, "offers": rows})
-
-    def _offers(self, body: dict[str, Any]) -> list[dict[str, Any]]:
-        query = Query.of(body, self.market.wire.ignored_filters)
-        rows = query.select(self._rows(query))
-        if rows and self._prices_move(query, [self.market.asks[row["id"]] for row in rows]):
-            rows = query.select(self._rows(query))
-        return rows
-
-    def _rows(self, query: Query) -> list[dict[str, Any]]:
-        now, address = self.world.now(), self.fleet.machines.address
-        return [
-            offer(self.market, ask, query.kind, query.storage_gb, address(ask.machine_id), now)
-            for ask in self.market.listed(now)
-        ]
-
-    def _prices_move(self, query: Query, asks: list[Ask]) -> bool:
-        """Let a waiting price change happen to those of *asks* that it is about."""
-        kind = "bid" if query.kind == "bid" else "on-demand"
-        about = {ask: ask.subject(kind) for ask in asks}
-        verbs = ("offers", "price") if "ask_contract_id" in query.where else ("offers",)
-        for verb in verbs:
-            if change := self.fault("price_changed", verb=verb, subject="\n".join(about.values())):
-                for ask in [ask for ask, text in about.items() if change.subject.casefold() in text.casefold()]:
-                    # A fault that lasts for ever means one lasting rise, not one with every search.
-                    if change.times >= 0 or ask.id not in self.market.factors:
-                        self.market.raise_price(ask, Decimal(str(change.args.get("factor", "1.5"))))
-                    if change.args.get("reissue"):
-                        self.market.reissue(ask, self.fleet.new_id())
-                return True
-        return False
-
-    async def _gpu_types(self, call: Call) -> Response:
-        return json_reply(emulator_reports.gpu_types(self.market))
-
-    async def _gpu_names(self, call: Call) -> Response:
-        return json_reply(emulator_reports.gpu_names(self.market))
-
-    async def _metrics(self, call: Call) -> Response:
-        return json_reply(emulator_reports.metrics(self.market, call.request.query_params, self.world.now()))
-
-    # Renting.
-
-    async def _create(self, call: Call) -> Response:
-        body = await call.body()
-        if not call.parts["id"].isdecimal():
-            raise invalid_args(3467, "'id' is required and must be a valid offer ID")
-        return self.creator.create(int(call.parts["id"]), body, call.account)
-
-    async def _launch(self, call: Call) -> Response:
-        body = await call.body()
-        wanted = body.get("q")
-        if not isinstance(wanted, dict) or not isinstance(body.get("num_gpus"), int):
-            raise Refusal(400, "invalid_query", "Invalid query parameters")
-        rows = self._offers({**wanted, "num_gpus": {"eq": body["num_gpus"]}})
-        if not rows:
-            raise Refusal(404, "no_offers", "No offers match the query")
-        rest = {name: value for name, value in body.items() if name not in ("q", "num_gpus")}
-        return self.creator.create(rows[0]["id"], rest, call.account)
-
-    # Rentals.
-
-    def _instance(self, call: Call) -> Instance:
-        if not call.parts["id"].isdecimal():
-            raise invalid_args(1782, "invalid instance_id")
-        instance = self.fleet.find(call.account, int(call.parts["id"]))
-        if instance is None:
-            raise no_such_instance(call.parts["id"])
-        return instance
-
-    def _view(self, instance: Instance) -> dict[str, Any]:
-        return instance_view(instance, self.market, self.fleet.machines, self.fleet.billing, self.world.now())
-
-    def _listed(self, account: str) -> list[dict[str, Any]]:
-        return [self._view(one) for one in self.fleet.of(account) if not self._hidden(one)]
-
-    def _hidden(self, instance: Instance) -> bool:
-        if instance.hidden_until is not None and self.world.now() < instance.hidden_until:
-            return True
-        instance.hidden_lists -= 1
-        return instance.hidden_lists >= 0
-
-    async def _show(self, call: Call) -> Response:
-        try:
-            return json_reply({"instances": self._view(self._instance(call))})
-        except Refusal as refusal:
-            if refusal.status != 404:
-                raise
-            return json_reply({"instances": None})
-
-    async def _list(self, call: Call) -> Response:
-        return json_reply(emulator_list.answer(self._listed(call.account), call.request.query_params))
-
-    async def _list_old(self, call: Call) -> Response:
-        if self.market.wire.old_list == "gone":
-            raise Refusal(410, "deprecated_endpoint", "This endpoint is deprecated, use /api/v1/instances/.")
-        return json_reply({"instances": self._listed(call.account)})
-
-    async def _manage(self, call: Call) -> Response:
-        return self._change(self._instance(call), await call.body())
-
-    async def _manage_many(self, call: Call) -> Response:
-        body = await call.body()
-        for instance in self._many(call, body.get("ids")):
-            self._change(instance, {name: value for name, value in body.items() if name != "ids"})
-        return json_reply({"success": True})
-
-    def _many(self, call: Call, ids: Any) -> list[Instance]:
-        """The account's instances among *ids*. The answer of the bulk calls is not described."""
-        if not isinstance(ids, list) or not all(isinstance(one, int) for one in ids):
-            raise invalid_args(1782, "a list of ids is required")
-        found = [self.fleet.find(call.account, one) for one in ids]
-        return [instance for instance in found if instance is not None]
-
-    def _change(self, instance: Instance, body: dict[str, Any]) -> Response:
-        label, running = emulator_rules.read_label(body), emulator_rules.read_state(body)
-        if label is None and running is None:
-            raise Refusal(400, "invalid_request", "Nothing to change")
-        if label is not None:
-            instance.label = label
-        if running is None:
-            return json_reply({"success": True, "msg": f"label for {instance.id} set to {label!r}"})
-        return self._start(instance) if running else self._stop(instance)
-
-    def _stop(self, instance: Instance) -> Response:
-        self.fleet.want(instance, False, self.world.now())
-        return json_reply({"success": True})
-
-    def _start(self, instance: Instance) -> Response:
-        now = self.world.now()
-        if self.fleet.billing.balance(instance.account, now) <= 0:
-            raise Refusal(400, "missing_billing", "Please add credit to your account.")
-        if instance.ended:
-            raise invalid_args(1782, "the contract has ended")
-        taken = None if instance.scheduled else self.fault("sold_out", verb="start", subject=instance.subject())
-        if taken is not None:
-            self.outbid(str(instance.id), None, taken.args.get("seconds"))
-        self.fleet.want(instance, True, now)
-        if instance.scheduled:
-            return json_reply({"success": True})
-        return json_reply({"success": False, "msg": _QUEUED})
-
-    async def _destroy(self, call: Call) -> Response:
-        self._end(self._instance(call))
-        return json_reply({"success": True, "msg": "Instance destroyed successfully"})
-
-    async def _destroy_many(self, call: Call) -> Response:
-        for instance in self._many(call, (await call.body()).get("instance_ids")):
-            self._end(instance)
-        return json_reply({"success": True, "msg": "Instances destroyed successfully"})
-
-    def _end(self, instance: Instance) -> None:
-        if not self.fault("ignore_terminate", verb="terminate", subject=instance.subject()):
-            self.fleet.destroy(instance, self.world.now())
-
-    async def _change_bid(self, call: Call) -> Response:
-        instance = self._instance(call)
-        bid = emulator_rules.read_rebid(await call.body(), instance.ask.num_gpus)
-        if instance.bid is None:
-            raise Refusal(400, "invalid_args", "Not an interruptible instance")
-        self.fleet.rebid(instance, bid, self.world.now())
-        return json_reply({"success": True})
-
-    async def _reboot(self, call: Call) -> Response:
-        self.fleet.reboot(self._instance(call), self.world.now(), pull=False)
-        return json_reply({"success": True})
-
-    async def _recycle(self, call: Call) -> Response:
-        self.fleet.reboot(self._instance(call), self.world.now(), pull=True)
-        return json_reply({"success": True})
-
-    async def _request_logs(self, call: Call) -> Response:
-        instance = self._instance(call)
-        name = self.world.letters(40, "0123456789abcdef")
-        ready = self.world.now() + timedelta(seconds=_LOG_UPLOAD_S)
-        self.logs[name] = (ready, emulator_reports.log_text(instance))
-        url = call.request.url
-        root = call.request.scope.get("root_path", "")
-        return json_reply(
-            {"success": True, "result_url": f"{url.scheme}://{url.netloc}{root}/instance_logs/{name}.log"}
-        )
-
-    async def _log_file(self, call: Call) -> Response:
-        ready, text = self.logs.get(call.parts["id"], (None, ""))
-        if ready is None or self.world.now() < ready:
-            return PlainTextResponse("<Error><Code>NoSuchKey</Code></Error>", 404, media_type="application/xml")
-        return PlainTextResponse(text)
-
-    # Keys and account.
-
-    async def _ssh_show(self, call: Call) -> Response:
-        return self.keys.show(call.account)
-
-    async def _ssh_add(self, call: Call) -> Response:
-        rentals = self.fleet.of(call.account)
-        return self.keys.add(call.account, call.user_id, await call.body(), rentals, self.fleet.machines)
-
-    async def _ssh_delete(self, call: Call) -> Response:
-        return self.keys.delete(call.account, _number(call.parts["id"]))
-
-    async def _instance_keys(self, call: Call) -> Response:
-        return self.keys.show_of(self._instance(call), self.fleet.machines)
-
-    async def _attach(self, call: Call) -> Response:
-        return self.keys.attach(self._instance(call), call.user_id, await call.body(), self.fleet.machines)
-
-    async def _detach(self, call: Call) -> Response:
-        return self.keys.detach(self._instance(call), _number(call.parts["key"]), self.fleet.machines)
-
-    async def _user(self, call: Call) -> Response:
-        credit = self.fleet.billing.balance(call.account, self.world.now())
-        key = next(iter(self.keys.lines(call.account)), None)
-        return json_reply(emulator_reports.user(self.market, call.account, call.user_id, credit, key))
-
-    async def _charges(self, call: Call) -> Response:
-        lines = [line for line in self.world.ledger.lines if (line.provider, line.account) == (PROVIDER, call.account)]
-        rentals = {str(one.id): one for one in self.fleet.instances.values()}
-        return json_reply(emulator_reports.charges(lines, rentals, call.request.query_params, self.world.now()))
-
-
-def _number(text: str) -> int:
-    if not text.isdecimal():
-        raise Refusal(400, "invalid_request", "Invalid request parameters")
-    return int(text)

@@ -129,6 +129,16 @@ class Fleet:
         if back_s is not None:
             instance.events["back"] = at + timedelta(seconds=back_s)
 
+    def outbid(self, instance: Instance, usd: Any, seconds: Any) -> None:
+        """Somebody bids *usd* per hour for what *instance* runs on, or (None) rents it on demand.
+
+        Args:
+            seconds: how long they keep it; None for ever.
+        """
+        now = self.world.now()
+        until = None if seconds is None else now + timedelta(seconds=float(seconds))
+        self.rival(instance.ask.id, Rival(None if usd is None else Decimal(str(usd)), until), now)
+
     def rival(self, ask_id: int, rival: Rival | None, at: datetime) -> None:
         """Somebody bids for an ask or rents it, or (None) gives it up: whoever we have there wins or loses."""
         ask_id = self.market.present_id(ask_id)

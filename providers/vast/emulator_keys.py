@@ -46,7 +46,9 @@ class Keys:
             raise Refusal(404, "no_ssh_keys", "No SSH keys found for the user.")
         return JSONResponse(rows)
 
-    def add(self, account: str, user_id: int, body: dict[str, Any], rentals: list[Instance], machines: Machines) -> Any:
+    def add(
+        self, account: str, user_id: int, body: dict[str, Any], rentals: list[Instance], machines: Machines
+    ) -> Response:
         """Add a key to the account, and to its rentals as far as nobody is on them yet.
 
         Vast says that all current instances take the key. A machine of the sandbox reads keys at its start only and

@@ -6,6 +6,7 @@ beside them) and the official CLI (a Jupyter container's proxy port is one above
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from providers.sandbox.world import World
 from providers.vast.emulator_instance import Instance
 from providers.vast.emulator_market import Market
 
+_KEY = re.compile(r"(?:ssh|ecdsa|sk)-[a-z0-9@.-]+ [A-Za-z0-9+/=]+(?: [\w@.-]+)?")
 _FIRST_PORT, _LAST_PORT = 40000, 59999
 
 
@@ -52,8 +54,10 @@ class Machines:
             instance.ports[inner] = outer
 
     def keys(self, instance: Instance) -> list[str]:
-        """The public keys that its SSH server accepts."""
-        known = [*self.account_keys(instance.account), *instance.extra_keys]
+        """The public keys that its SSH server accepts. Those that `onstart` writes count, although it is not run."""
+        script = instance.onstart or ""
+        written = _KEY.findall(script) if "authorized_keys" in script else []
+        known = [*self.account_keys(instance.account), *instance.extra_keys, *written]
         return [key for key in dict.fromkeys(known) if key not in instance.dropped_keys]
 
     def start(self, instance: Instance) -> None:

@@ -145,7 +145,7 @@ TABLE: tuple[Row, ...] = (
         pattern=r"session expired|log in again",
         code="session-expired",
     ),
-    Row(case="right", error=Forbidden, status=(401, 403), pattern=_NO_RIGHT, source="unverified"),
+    Row(case="right", error=Forbidden, status=(401, 403), pattern=_NO_RIGHT, parsed=True, source="unverified"),
     Row(case="key-code", error=AuthFailed, codes=("auth_error",)),
     Row(case="login", error=AuthFailed, status=(401,)),
     # A page that is not the API's own (a proxy's, a firewall's) proves nothing: `http` makes `OutcomeUnknown` of it.
@@ -158,6 +158,7 @@ TABLE: tuple[Row, ...] = (
         verbs=("launch",),
         codes=("no_such_ask",),
         pattern=r"no_such_ask",
+        parsed=True,
         code="no_such_ask",
     ),
     Row(
@@ -175,6 +176,7 @@ TABLE: tuple[Row, ...] = (
         error=NoFunds,
         codes=("insufficient_credit", "missing_billing"),
         pattern=r"insufficient (credit|fund|balance)|not enough (credit|fund|balance)",
+        parsed=True,
         source="code official, status unverified",
     ),
     Row(case="payment", error=NoFunds, status=(402,), source="unverified"),
@@ -184,6 +186,7 @@ TABLE: tuple[Row, ...] = (
         error=QuotaExceeded,
         verbs=("launch",),
         pattern=r"spend(ing)?[ -](rate|limit)",
+        parsed=True,
         code="spend-rate",
         bucket="spend rate",
         source="unverified",

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import httpx
 import msgspec
 import pytest
@@ -276,9 +278,9 @@ async def test_a_type_without_a_region_is_not_asked_for(
 async def test_an_image_is_refused_and_ports_only_leave_this_offer_out(
     cloud: Lambda, wire: respx.MockRouter, offer: Offer, spec: LaunchSpec
 ) -> None:
-    for verb in (cloud.resolve(offer, msgspec.structs.replace(spec, image="me/mine:1")),):
+    for verb in (cloud.resolve, lambda offer, spec: cloud.launch(offer, spec, golden.TOKEN)):
         with pytest.raises(InvalidRequest):
-            await verb
+            await verb(offer, msgspec.structs.replace(spec, image="me/mine:1"))
     with pytest.raises(Unclassified) as caught:
         await cloud.resolve(offer, msgspec.structs.replace(spec, ports=("8080/http",)))
     assert (caught.value.then.value, caught.value.hold_s) == ("next-offer", 0.0)
@@ -307,9 +309,9 @@ async def test_launches_are_twelve_seconds_apart_and_all_calls_one(
         await cloud.owned()
         await cloud.owned()
     launches = [when for method, when in at if method == "POST"]
-    assert all(later - earlier >= 12.0 for earlier, later in zip(launches, launches[1:], strict=False))
+    assert all(later - earlier >= 12.0 for earlier, later in pairwise(launches))
     everything = [when for _, when in at]
-    assert all(later - earlier >= 1.0 for earlier, later in zip(everything, everything[1:], strict=False))
+    assert all(later - earlier >= 1.0 for earlier, later in pairwise(everything))
 
 
 async def test_two_keys_do_not_slow_each_other_and_all_processes_share(

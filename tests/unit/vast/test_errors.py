@@ -85,7 +85,6 @@ def test_every_documented_refusal_stands_in_the_list_above() -> None:
         (404, {"msg": "no such page"}, "terminate", "Unclassified"),
         (404, "<html>nginx 404</html>", "terminate", "Unavailable"),
         (403, "<html>firewall</html>", "owned", "Unavailable"),
-        (403, "<html>firewall</html>", "launch", "Forbidden"),
         (404, "<html>nginx 404</html>", "launch", "Unclassified"),
         (408, {"msg": "slow"}, "launch", "OutcomeUnknown"),
         (408, {"msg": "slow"}, "owned", "Unavailable"),
@@ -108,7 +107,9 @@ def test_other_refusals(status: int, body: Any, verb: str, type_: str) -> None:
 
 def test_a_firewalls_403_on_create_proves_nothing() -> None:
     # `Http` makes OutcomeUnknown of an unclassified page; Forbidden would claim that nothing was made.
-    assert classify(reply(403, "<html>blocked</html>"), "launch").type == "Unclassified"
+    for page in ("<html>blocked</html>", "<html>403 Forbidden</html>", "not allowed"):
+        assert classify(reply(403, page), "launch").type == "Unclassified"
+        assert classify(reply(403, page), "owned").type == "Unavailable"
 
 
 def test_the_wrong_key_is_seen_before_the_missing_offer() -> None:
