@@ -75,11 +75,13 @@ def promise_of(attempt: AttemptRef) -> Promise:
 
 
 def token_of(row: Mapping[str, Any]) -> str | None:
-    """Our name on an instance: its label, and where a person has taken that away, its environment."""
-    for word in (text(row.get("label")), variable(row, TOKEN_VARIABLE)):
-        if naming.parse(word):
-            return word
-    return None
+    """Our name on an instance: its label.
+
+    The environment stands in only where an answer leaves the label out: a machine with another label, or none, may be
+    a person's copy of ours.
+    """
+    word = text(row["label"]) if "label" in row else variable(row, TOKEN_VARIABLE)
+    return word if naming.parse(word) else None
 
 
 def is_ours(row: Mapping[str, Any], owner: str) -> bool:

