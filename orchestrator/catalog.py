@@ -63,7 +63,7 @@ async def gather(
             listed = answer.listing
             offers += listed.offers
             state = "partial" if listed.partial else "ok"
-            states.append(_state(name, answer.account, state, listed.offers, answer.at))
+            states.append(_state(name, answer.account, state, listed.offers, answer.at, note=listed.note or None))
             if listed.note:
                 market.notes[name] = listed.note
             await store.save_offers(_key(name, query), answer.account, msgspec.json.encode(listed.offers))
@@ -111,8 +111,11 @@ def _state(
     offers: list[Offer],
     at: datetime | None,
     error: str | None = None,
+    note: str | None = None,
 ) -> SourceState:
-    return SourceState(provider=name, account=account, state=state, offers=len(offers), observed_at=at, error=error)
+    return SourceState(
+        provider=name, account=account, state=state, offers=len(offers), observed_at=at, error=error, note=note
+    )
 
 
 def _key(name: str, query: Query) -> str:

@@ -39,7 +39,7 @@ from orchestrator.remote import Remote
 from orchestrator.store import AttemptRow, HoldRow, LeaseRow, Store, open_store
 from orchestrator.view import lease_views
 from policies.judge import judge
-from policies.plan import Hold, Plan
+from policies.plan import Hold, Plan, SourceState
 from policies.policy import Policy, load, tighten
 from policies.query import query_for
 from policies.request import Request
@@ -228,16 +228,24 @@ class Orchestrator:
             return (booted + 4.0) / (booted + failed + 4.0)
 
         holds = [_hold(hold) for hold in await self.store.holds()]
+        sources = (*market.sources, *self._not_configured(request))
         plan = judge(
             market.offers,
             request,
             policy,
             now=self.env.now(),
             holds=holds,
-            sources=market.sources,
+            sources=sources,
             success_rate=success,
         )
         return plan, policy, market
+
+    def _not_configured(self, request: Request) -> list[SourceState]:
+        """Providers that could be asked if they had a key: said in every plan, so that nobody wonders."""
+        if self._adapters is not None or self._names or request.provider:
+            return []
+        known = [name for name in self._chosen() if name not in self.engine.providers]
+        return [SourceState(provider=name, state="not-configured") for name in known]
 
     def _must_have_answered(self, market: Market) -> None:
         if any(source.state != "failed" for source in market.sources):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -136,11 +135,5 @@ def where(offer: Offer) -> str:
     """An offer in a few words, for people."""
     place = "/".join(part for part in (offer.region, offer.zone) if part) or offer.country
     kind = offer.instance_type or f"{offer.gpu_count}x {offer.gpu}"
-    return f"{offer.provider} {kind}" + (f" in {place}" if place else "")
-
-
-@contextlib.contextmanager
-def quiet(*kinds: type[BaseException]) -> Iterator[None]:
-    """Go on after these; for steps that are repeated anyway."""
-    with contextlib.suppress(*kinds):
-        yield
+    # A marketplace may sell the same thing twice, once without a place: the market tells them apart.
+    return f"{offer.provider} {kind}" + (f" in {place}" if place else f" ({offer.market})" if offer.market else "")

@@ -42,6 +42,12 @@ class Remote:
         words = None if command is None else [shlex.join(command)]
         return self.target.argv(words, tty=tty, batch=command is not None)
 
+    def ssh_line(self) -> str:
+        """A command line that a person can copy: key, pinned host key, address."""
+        target = self.target
+        known = f"-o UserKnownHostsFile={target.known_hosts} -o HostKeyAlias={target.alias}"
+        return f"ssh -i {target.key_file} {known} -p {target.port} {target.user}@{target.host}"
+
     async def run(self, command: Sequence[str]) -> int:
         """Run *command* there with our own standard streams; its exit status, 255 if unreachable."""
         process = await asyncio.create_subprocess_exec(*self.ssh_argv(command))

@@ -35,6 +35,13 @@ class Settings(BaseSettings):
     runpod_api_key: str | None = pydantic.Field(None, description="RunPod: API key")
     orch_runpod_url: str | None = pydantic.Field(None, description="RunPod: base URL instead of the vendor's")
 
+    vast_api_key: str | None = pydantic.Field(None, description="Vast.ai: API key")
+    vast_url: str | None = pydantic.Field(None, description="Vast.ai: the vendor's own name for its base URL")
+    orch_vast_url: str | None = pydantic.Field(None, description="Vast.ai: base URL instead of the vendor's")
+    lambda_api_key: str | None = pydantic.Field(None, description="Lambda: API key")
+    lambda_cloud_api_token: str | None = pydantic.Field(None, description="Lambda: other tools' name for the key")
+    orch_lambda_url: str | None = pydantic.Field(None, description="Lambda: base URL instead of the vendor's")
+
     @classmethod
     def settings_customise_sources(
         cls,

@@ -124,6 +124,7 @@ class SourceState(msgspec.Struct, frozen=True, kw_only=True):
         offers: how many it sells.
         observed_at: when the answer was given.
         error: why it failed or is stale, else None.
+        note: one line on its answer, for example that it rents no such GPU, else None.
     """
 
     provider: str
@@ -132,6 +133,7 @@ class SourceState(msgspec.Struct, frozen=True, kw_only=True):
     offers: int = 0
     observed_at: datetime | None = None
     error: str | None = None
+    note: str | None = None
 
 
 class Hold(msgspec.Struct, frozen=True, kw_only=True):

@@ -90,6 +90,28 @@ _BUILTIN = (
         url_setting="ORCH_RUNPOD_URL",
         docs="docs/providers/runpod.md",
     ),
+    Entry(
+        name="vast",
+        title="Vast.ai",
+        adapter="providers.vast.adapter:Vast",
+        emulator="providers.vast.emulator:VastEmulator",
+        error_table="providers.vast.errors:TABLE",
+        keys=("VAST_API_KEY",),
+        files=(".config/vastai/vast_api_key", ".vast_api_key"),
+        url_setting="ORCH_VAST_URL",
+        docs="docs/providers/vast.md",
+    ),
+    Entry(
+        name="lambda",
+        title="Lambda",
+        adapter="providers.lambda_cloud.adapter:Lambda",
+        emulator="providers.lambda_cloud.emulator:LambdaEmulator",
+        error_table="providers.lambda_cloud.errors:TABLE",
+        keys=("LAMBDA_API_KEY", "LAMBDA_CLOUD_API_TOKEN"),
+        files=(".lambda_cloud/lambda_keys",),
+        url_setting="ORCH_LAMBDA_URL",
+        docs="docs/providers/lambda.md",
+    ),
 )
 
 

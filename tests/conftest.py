@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+#: Prints how many exchanges were held to official descriptions.
+pytest_plugins = ("tests.contract.official_report",)
+
 ROOT = Path(__file__).parents[1]
 SPEC_DIR = Path(os.environ.get("ORCH_SPEC_DIR") or ROOT.parent / "shared" / "specs")
 _skipped: list[tuple[str, str]] = []

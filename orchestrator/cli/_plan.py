@@ -98,7 +98,8 @@ def _gpus(offer: Offer) -> str:
 def offer_name(offer: Offer) -> str:
     """Where an offer is and what the provider calls it."""
     spot = "spot" if offer.pricing == "spot" else None
-    parts = (offer.provider, offer.zone or offer.region or offer.country, offer.instance_type, spot)
+    place = offer.zone or offer.region or offer.country or offer.market
+    parts = (offer.provider, place, offer.instance_type, spot)
     return " ".join(part for part in parts if part)
 
 
@@ -134,10 +135,12 @@ def dropped(rows: Sequence[Dropped]) -> Table:
 
 def source_line(source: Any, now: Any) -> str:
     """What one source said and when."""
+    if source.state == "not-configured":
+        return f"{source.provider} not configured"
     count = f"{source.offers} offer{'s' * (source.offers != 1)}"
     seen = "" if source.observed_at is None else f", {words.ago(source.observed_at, now)}"
-    error = f": {source.error}" if source.error else ""
-    return f"{source.provider} {source.state}, {count}{seen}{error}"
+    said = "".join(f": {text}" for text in (source.note, source.error) if text)
+    return f"{source.provider} {source.state}, {count}{seen}{said}"
 
 
 def offers(rows: Sequence[Offer]) -> Table:

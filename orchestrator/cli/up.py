@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -99,4 +98,5 @@ async def _ssh(engine: Any, lease: Lease) -> str | None:
         remote = await engine.remote(lease.id)
     except OrchError:
         return None
-    return shlex.join(remote.ssh_argv())
+    line: str = remote.ssh_line()
+    return line

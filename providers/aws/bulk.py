@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import re
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterable, Iterator
@@ -70,17 +71,22 @@ class Bulk:
         now = self._env.monotonic()
         if region in self._kept and now - self._kept[region][0] < KEPT_S:
             return self._kept[region][1]
-        prices = await asyncio.to_thread(self._read, region)
+        stop = threading.Event()
+        try:
+            prices = await asyncio.to_thread(self._read, region, stop)
+        finally:
+            # A cancelled caller must not leave a thread behind that reads on for minutes.
+            stop.set()
         self._kept[region] = (now, prices)
         return prices
 
-    def _read(self, region: str) -> dict[tuple[str, str], Decimal]:
+    def _read(self, region: str, stop: threading.Event) -> dict[tuple[str, str], Decimal]:
         try:
-            return hourly_of(products(self._lines(region), region))
+            return hourly_of(products(self._lines(region, stop), region))
         except (urllib.error.URLError, HTTPException, OSError, UnicodeDecodeError, csv.Error) as error:
             raise Unavailable(f"AWS: the public price list of {region}: {error!r}", code="bulk-list") from None
 
-    def _lines(self, region: str) -> Iterator[bytes]:
+    def _lines(self, region: str, stop: threading.Event) -> Iterator[bytes]:
         loopback = is_loopback(urlsplit(self._url).hostname or "")
         proxies = [urllib.request.ProxyHandler({})] if loopback else []
         request = urllib.request.Request(  # noqa: S310 - the scheme was checked, or is https
@@ -89,6 +95,8 @@ class Bulk:
         with urllib.request.build_opener(*proxies).open(request, timeout=_TIMEOUT_S) as answer:
             promised, size = answer.headers.get("Content-Length"), 0
             for line in answer:
+                if stop.is_set():
+                    raise Unavailable("AWS: nobody waits for the public price list any more", code="bulk-list")
                 size += len(line)
                 yield line
             if promised is not None and size != int(promised):

@@ -118,7 +118,7 @@ class Client:
         rows: list[dict[str, Any]] = []
         token, seen = "", set[str]()
         while True:
-            more = {"NextToken": token} if token else {}
+            more: dict[str, Any] = {"NextToken": token} if token else {}
             answer = await self.call(service, region, operation, verb=verb, **params, **more)
             found = answer[NEEDS[operation]]
             if not isinstance(found, list):

@@ -39,7 +39,9 @@ def check(request: Request, body: bytes, call: Call, options: Options, now: date
         raise Refusal("AuthFailure" if call.service == "ec2" else "MissingAuthenticationToken", text, 403)
     if found["key"] != options.access_key:
         raise unknown_key(call)
-    if options.verify_signature and not hmac.compare_digest(_signature(request, body, found, options), found["signature"]):
+    if options.verify_signature and not hmac.compare_digest(
+        _signature(request, body, found, options), found["signature"]
+    ):
         raise _mismatch(call)
     if options.max_skew_s is not None:
         _check_age(request, call, options.max_skew_s, now)
@@ -51,13 +53,15 @@ def unknown_key(call: Call) -> Refusal:
         # 401 is what was measured of an imitation, and plausible; 403 is not ruled out.
         return Refusal("AuthFailure", "AWS was not able to validate the provided access credentials", 401)
     code = "InvalidClientTokenId" if call.service == "sts" else "UnrecognizedClientException"
-    return Refusal(code, "The security token included in the request is invalid.", 403 if call.service == "sts" else 400)
+    return Refusal(
+        code, "The security token included in the request is invalid.", 403 if call.service == "sts" else 400
+    )
 
 
 def _mismatch(call: Call) -> Refusal:
     if call.service == "ec2":
         return unknown_key(call)
-    text = "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method."
+    text = "The request signature we calculated does not match the signature you provided."
     if call.service == "sts":
         return Refusal("SignatureDoesNotMatch", text, 403)
     return Refusal("InvalidSignatureException", text, 400)

@@ -17,7 +17,9 @@ def matches(pattern: str, value: str) -> bool:
     """Whether *value* fits a filter value: ``*`` is any text, ``?`` one character, a backslash takes that away."""
     parts = re.findall(r"\\.|[*?]|[^\\*?]+|\\", pattern, re.DOTALL)
     words = {"*": ".*", "?": "."}
-    wanted = "".join(words.get(part) or re.escape(part[1:] if part[:1] == "\\" and part[1:] else part) for part in parts)
+    wanted = "".join(
+        words.get(part) or re.escape(part[1:] if part[:1] == "\\" and part[1:] else part) for part in parts
+    )
     return re.fullmatch(wanted, value, re.DOTALL) is not None
 
 
@@ -33,7 +35,9 @@ def read(call: Call, name: str = "Filter") -> list[tuple[str, list[str]]]:
     return found
 
 
-def select(call: Call, found: Iterable[T], known: Callable[[T], Values], tags: Callable[[T], dict[str, str]]) -> list[T]:
+def select(
+    call: Call, found: Iterable[T], known: Callable[[T], Values], tags: Callable[[T], dict[str, str]]
+) -> list[T]:
     """Those of *found* that every filter of the request lets through.
 
     Args:

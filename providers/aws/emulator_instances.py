@@ -13,11 +13,11 @@ from providers.aws.emulator_cloud import Action, Cloud
 from providers.aws.emulator_instance import Disk, Instance
 from providers.aws.emulator_wire import Call, Refusal, Tree, stamp, tags_of
 
-_NAMES = tuple(
-    "instance-id client-token instance-state-name instance-state-code instance-type availability-zone image-id key-name "
-    "instance-lifecycle spot-instance-request-id reservation-id owner-id subnet-id vpc-id private-ip-address ip-address "
-    "instance.group-id state-reason-code launch-time architecture root-device-type tenancy".split()
-)
+_NAMES = """
+    instance-id client-token instance-state-name instance-state-code instance-type availability-zone image-id key-name
+    instance-lifecycle spot-instance-request-id reservation-id owner-id subnet-id vpc-id private-ip-address ip-address
+    instance.group-id state-reason-code launch-time architecture root-device-type tenancy
+""".split()  # noqa: SIM905 - a table
 
 
 def run_instances(cloud: Cloud, call: Call) -> Tree:
@@ -240,7 +240,9 @@ def _requests(cloud: Cloud, call: Call) -> list[Instance]:
     wanted = call.items("SpotInstanceRequestId")
     for key in wanted:
         if key not in found:
-            raise Refusal("InvalidSpotInstanceRequestID.NotFound", f"The spot instance request ID '{key}' does not exist")
+            raise Refusal(
+                "InvalidSpotInstanceRequestID.NotFound", f"The spot instance request ID '{key}' does not exist"
+            )
     return [one for key, one in found.items() if not wanted or key in wanted]
 
 

@@ -90,7 +90,9 @@ class Launcher:
         """The zone: the one that was asked for, or the first one with free machines."""
         zones = self.market.zones_of(order.kind, call.region)
         if order.subnet is None and not self.network.site(call.account, call.region).subnets:
-            raise Refusal("VPCIdNotSpecified", "No default VPC for this user. GroupName is only supported for default VPC.")
+            raise Refusal(
+                "VPCIdNotSpecified", "No default VPC for this user. GroupName is only supported for default VPC."
+            )
         if order.zone is not None:
             place = Place(order.kind, call.region, order.zone)
             if order.zone not in zones:
@@ -105,7 +107,7 @@ class Launcher:
                 self.market.remove(place)
         places = [place for place in places if (order.kind.name, place.zone) not in self.market.gone]
         if not places:
-            none = "The requested configuration is currently not supported. Please check the documentation for supported configurations."
+            none = "The requested configuration is currently not supported."
             raise Refusal("Unsupported", none)
         return max(places, key=lambda place: self.fleet.free(place, spot=order.spot) >= order.least)
 
@@ -248,7 +250,7 @@ def mismatch() -> Refusal:
 
 def forbidden(what: str) -> Refusal:
     """The key may not do that."""
-    text = f"You are not authorized to perform this operation. User: arn:aws:iam::user/sandbox is not authorized to perform: {what}"
+    text = f"You are not authorized to perform this operation. The user sandbox may not perform: {what}"
     return Refusal("UnauthorizedOperation", text, 403)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -98,20 +98,18 @@ class Change:
     usd: Decimal
 
 
-@dataclass(slots=True)
 class Market:
-    """The price list and all that can be had, by the market file; None is the file beside this module."""
+    """The price list and all that can be had.
 
-    given: dict[str, Any] | None = None
-    kinds: dict[str, Kind] = field(default_factory=dict)
-    regions: dict[str, Region] = field(default_factory=dict)
-    images: list[Image] = field(default_factory=list)
-    gone: set[tuple[str, str]] = field(default_factory=set)
-    factors: dict[tuple[str, str], Decimal] = field(default_factory=dict)
-    spot_changes: dict[tuple[str, str], list[Change]] = field(default_factory=dict)
+    Args:
+        market: the market file's content for AWS, or None for the file beside this module.
+    """
 
-    def __post_init__(self) -> None:
-        self.given = tomllib.loads(_FILE.read_text("utf-8")) if self.given is None else self.given
+    def __init__(self, market: dict[str, Any] | None = None) -> None:
+        self.given: dict[str, Any] = tomllib.loads(_FILE.read_text("utf-8")) if market is None else market
+        self.gone: set[tuple[str, str]] = set()
+        self.factors: dict[tuple[str, str], Decimal] = {}
+        self.spot_changes: dict[tuple[str, str], list[Change]] = {}
         self.regions = {name: _region(name, row) for name, row in self.given["regions"].items()}
         self._rows: dict[str, dict[str, Any]] = {row["name"]: row for row in self.given["types"]}
         self.kinds = {name: _kind(row) for name, row in self._rows.items()}
@@ -142,7 +140,6 @@ class Market:
 
     def stock(self, place: Place, *, spot: bool) -> int:
         """How many there are at most, rented ones included."""
-        assert self.given is not None
         own = self._rows[place.kind.name].get("spot_stock" if spot else "stock", {})
         return int(own.get(place.zone, self.given["stock"]["spot" if spot else "default"]))
 

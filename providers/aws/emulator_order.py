@@ -105,7 +105,9 @@ def fingerprint(params: Tree) -> str:
 def _token(call: Call) -> str:
     token = call.text("ClientToken") or ""
     if len(token) > 64 or not token.isascii():
-        raise Refusal("InvalidParameterValue", "Value for parameter clientToken is invalid. Expected 64 ASCII characters at most")
+        raise Refusal(
+            "InvalidParameterValue", "Value for parameter clientToken is invalid. Expected 64 ASCII characters at most"
+        )
     return token
 
 
@@ -186,7 +188,7 @@ def _public(cards: list[Tree]) -> bool:
         return True  # a default subnet gives public addresses
     asked = [flag(card, "AssociatePublicIpAddress") for card in cards if "AssociatePublicIpAddress" in card]
     if any(asked) and len(cards) > 1:
-        many = "The associatePublicIPAddress parameter cannot be specified when launching with multiple network interfaces."
+        many = "associatePublicIPAddress cannot be specified when launching with multiple network interfaces."
         raise Refusal("InvalidParameterCombination", many)
     # With several network interfaces there is never an automatic address.
     return asked[0] if asked else len(cards) == 1

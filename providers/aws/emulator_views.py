@@ -37,7 +37,9 @@ def instance(one: Instance, site: Site) -> Tree:
         "instanceState": state(one.state),
         "privateDnsName": f"ip-{one.private_ip.replace('.', '-')}.ec2.internal" if there else "",
         "dnsName": public_name,
-        "reason": f"{REASONS.get(one.reason, one.reason)} ({stamp(one.reason_at)})" if one.reason and one.reason_at else "",
+        "reason": f"{REASONS.get(one.reason, one.reason)} ({stamp(one.reason_at)})"
+        if one.reason and one.reason_at
+        else "",
         "keyName": one.key_name,
         "amiLaunchIndex": one.index,
         "productCodes": [],

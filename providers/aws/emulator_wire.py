@@ -249,7 +249,9 @@ def tag_specification(call: Call, kind: str, permitted: tuple[str, ...] | None =
     for node in call.items("TagSpecification"):
         what = text(node, "ResourceType") or ""
         if what not in (permitted or (kind,)):
-            raise Refusal("InvalidParameterValue", f"'{what}' is not a valid taggable resource type for this operation.")
+            raise Refusal(
+                "InvalidParameterValue", f"'{what}' is not a valid taggable resource type for this operation."
+            )
         if what == kind:
             found |= tags_of(items(node, "Tag"))
     return found

@@ -6,6 +6,7 @@ One trap is why EC2 needs its own rules: missing capacity is an HTTP 500, and ye
 
 from __future__ import annotations
 
+import importlib
 import re
 from dataclasses import dataclass
 from datetime import datetime
@@ -225,8 +226,7 @@ def classify(
             becomes `OutcomeUnknown`. Otherwise it becomes `Unavailable`.
         now: for `Retry-After` headers that hold a date.
     """
-    from botocore import exceptions as boto
-
+    boto: Any = importlib.import_module("botocore.exceptions")  # an extra's: imported late
     if isinstance(error, ProviderError):
         return error
     if isinstance(error, boto.ClientError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
 
@@ -123,7 +124,7 @@ def spot(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], Decimal]:
         if not 0 < price < _ABSURD_PER_HOUR or not str(row.get("ProductDescription") or "Linux").startswith("Linux"):
             continue
         moment = row.get("Timestamp")
-        at = moment.isoformat() if hasattr(moment, "isoformat") else str(moment or "")
+        at = moment.isoformat() if isinstance(moment, datetime) else str(moment or "")
         if (name, zone) not in newest or at >= newest[name, zone][0]:
             newest[name, zone] = (at, price)
     return {key: price for key, (_, price) in newest.items()}

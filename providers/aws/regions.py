@@ -55,10 +55,7 @@ class BadRegion(ValueError):
 
 def home(settings: Mapping[str, str]) -> str:
     """The region of account-wide calls: `AWS_REGION`, else `AWS_DEFAULT_REGION`, else the first searched."""
-    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
-        if value := settings.get(name, "").strip():
-            return _checked(value, name)
-    return searched(settings)[0]
+    return _own(settings) or searched(settings)[0]
 
 
 def searched(settings: Mapping[str, str]) -> tuple[str, ...]:
@@ -69,7 +66,7 @@ def searched(settings: Mapping[str, str]) -> tuple[str, ...]:
     """
     if listed := settings.get(REGIONS_SETTING, "").replace(",", " ").split():
         return tuple(dict.fromkeys(_checked(name, REGIONS_SETTING) for name in listed))
-    own = (settings.get("AWS_REGION") or settings.get("AWS_DEFAULT_REGION") or "").strip()
+    own = _own(settings)
     return tuple(dict.fromkeys([*([own] if own else []), *DEFAULT]))
 
 
@@ -78,6 +75,13 @@ def country(region: str) -> str | None:
     return _COUNTRIES.get(region) or next(
         (code for start, code in _COUNTRIES.items() if start.endswith("-") and region.startswith(start)), None
     )
+
+
+def _own(settings: Mapping[str, str]) -> str | None:
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        if value := settings.get(name, "").strip():
+            return _checked(value, name)
+    return None
 
 
 def _checked(name: str, setting: str) -> str:

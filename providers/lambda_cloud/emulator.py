@@ -5,7 +5,9 @@ This module is the way in and the kit's interface. The parts: `emulator_routes` 
 `emulator_launch` (launches), `emulator_fleet` (instances, clock, bill), `emulator_keys` (SSH keys),
 `emulator_views` (answers), `emulator_refusals` (errors), `emulator_options` (switches for what is left open).
 
-The fault `other_account` does not exist here: nothing on this wire names an account, and a key is of one account.
+Faults that a client could not tell are not promised. `other_account` does not exist: nothing on this wire names an
+account, and a key is of one account. `no_money` can be asked for, but Lambda bills afterwards and has only
+`global/account-inactive` for it, which an address that was never verified gives as well.
 """
 
 from __future__ import annotations
@@ -48,8 +50,8 @@ class LambdaEmulator(Emulator):
     name: ClassVar[str] = PROVIDER
     semantic: ClassVar[frozenset[str]] = frozenset(
         {
-            *("sold_out", "gone", "fail_after_accept", "boot_stuck", "wrong_gpu", "no_money", "quota"),
-            *("unknown_code", "price_changed", "bad_key", "forbidden", "list_lag", "ignore_terminate", "host_lost"),
+            *("sold_out", "gone", "fail_after_accept", "boot_stuck", "wrong_gpu", "quota", "unknown_code"),
+            *("price_changed", "bad_key", "forbidden", "list_lag", "ignore_terminate", "host_lost"),
         }
     )
 

@@ -4,8 +4,10 @@ Written from the official endpoint descriptions (August 2026), the guides, and w
 these differ, `market.toml` has a setting. The parts: `emulator_routes` (paths), `emulator_limits`, `emulator_calls`
 (handlers), `emulator_search` and `emulator_offers` (the market's face), `emulator_rules` and `emulator_create`
 (renting), `emulator_fleet` with `emulator_billing` and `emulator_machines` (rentals over time), `emulator_views`,
-`emulator_list`, `emulator_keys`, `emulator_reports`. Not modelled: templates, volumes, serverless, webhooks, prepaid reservations, bulk creation, price
-rises at a contract's end; and `onstart` scripts are not run, so neither is a timer that somebody puts there.
+`emulator_list`, `emulator_keys`, `emulator_reports`.
+
+Not modelled: templates, volumes, serverless, webhooks, prepaid reservations, bulk creation, price rises at a
+contract's end; and `onstart` scripts are not run, so neither is a timer that somebody puts there.
 """
 
 from __future__ import annotations

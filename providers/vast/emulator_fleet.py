@@ -101,11 +101,11 @@ class Fleet:
     def destroy(self, instance: Instance, at: datetime) -> None:
         """The end of it and of everything that it bills."""
         self._halt(instance, at)
-        self._release(instance)
         instance.destroyed, instance.scheduled, instance.wanted = True, False, False
         instance.events.clear()
         del self.living[instance.id]
         self.billing.close(instance, at)
+        self._release(instance, at)
 
     # What others do.
 
@@ -169,18 +169,24 @@ class Fleet:
             self._boot(instance, at)
         elif not may and instance.scheduled:
             self._halt(instance, at)
-            self._release(instance)
             instance.scheduled = False
             if not instance.offline:
                 instance.actual = self.market.wire.stopped_word
+            self._release(instance, at)
         self.billing.rate(instance, at)
 
     def _place(self, instance: Instance) -> int:
         return self.market.present_id(instance.ask.id)
 
-    def _release(self, instance: Instance) -> None:
-        if self.market.taken.get(self._place(instance)) == instance.id:
-            del self.market.taken[self._place(instance)]
+    def _release(self, instance: Instance, at: datetime) -> None:
+        """Give the GPUs back; who has waited longest for them starts."""
+        place = self._place(instance)
+        if self.market.taken.get(place) != instance.id:
+            return
+        del self.market.taken[place]
+        for other in list(self.living.values()):
+            if other.wanted and other is not instance and self._place(other) == place:
+                self.schedule(other, at)
 
     def _boot(self, instance: Instance, at: datetime) -> None:
         wire, scale = self.market.wire, self.world.boot_scale

@@ -108,7 +108,7 @@ class Instance:
         by itself; a start that waits for GPUs which somebody else rented is queued.
         """
         current = "running" if self.scheduled else "stopped"
-        coming = "running" if self.wanted and not self.outbid else "stopped"
+        coming = "running" if self.wanted and not (self.outbid or self.ended) else "stopped"
         return current, coming, coming
 
     @property

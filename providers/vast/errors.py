@@ -211,6 +211,17 @@ TABLE: tuple[Row, ...] = (
         scope="offer",
         source="unverified",
     ),
+    # These words are documented for a restart whose GPU went to somebody else.
+    Row(
+        case="no-resources",
+        error=NoCapacity,
+        status=_REFUSED,
+        verbs=("launch",),
+        pattern=r"resources are (currently )?unavailable",
+        code="no-resources",
+        scope="offer",
+        source="other clients",
+    ),
     # The bid is the quote of a moment ago: the price moved, or the answer of the search was wrong.
     Row(case="price", error=PriceChanged, verbs=("launch",), codes=("invalid_price",)),
     Row(case="no-instance", error=OfferGone, codes=(NO_INSTANCE,), code=NO_INSTANCE),

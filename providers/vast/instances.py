@@ -157,22 +157,20 @@ def _state(
     phase = _PHASES.get(status, Phase.UNKNOWN)
     if status == "unknown" and (made is None or now - made < PROVISIONING):
         phase = Phase.FAILED
-    failure = _stopped(row, status, now) if _is_stopped(row) or status == "stopped" else None
-    if failure is None and row.get("is_bid") is True and status == "exited":
-        failure = _stopped(row, status, now)
-    if failure is None:
-        failure = _failure(row, status, phase, held)
+    failure = _stopped(row, now) if _is_stopped(row, status) else _failure(row, status, phase, held)
     if failure is None and phase in (Phase.PENDING, Phase.RUNNING):
         failure = _dearer(row, held)
     return (phase if failure is None else Phase.FAILED), failure
 
 
-def _is_stopped(row: Mapping[str, Any]) -> bool:
+def _is_stopped(row: Mapping[str, Any], status: str) -> bool:
+    if status == "stopped" or (status == "exited" and row.get("is_bid") is True):
+        return True
     states = (row.get("cur_state"), row.get("next_state"), row.get("intended_status"))
     return states == ("stopped", "stopped", "stopped")
 
 
-def _stopped(row: Mapping[str, Any], status: str, now: datetime) -> ProviderError:
+def _stopped(row: Mapping[str, Any], now: datetime) -> ProviderError:
     """Why it is stopped, which orch never asks for. None of it is the host's fault."""
     end = moment(row.get("end_date"))
     if end is not None and end <= now:
@@ -181,7 +179,7 @@ def _stopped(row: Mapping[str, Any], status: str, now: datetime) -> ProviderErro
         least = positive(row.get("min_bid"))
         to_beat = f"; {least:f} USD per hour are to be beaten now" if least else ""
         return NoCapacity(f"vast: outbid: the machine is stopped and its disk bills on{to_beat}", code="outbid")
-    return NoCapacity("vast: the machine was stopped, as it is without credit", code="stopped", scope="offer")
+    return NoCapacity("vast: the machine was stopped; that happens without credit", code="stopped", scope="offer")
 
 
 def _failure(row: Mapping[str, Any], status: str, phase: Phase, held: Promise) -> ProviderError | None:
@@ -193,10 +191,9 @@ def _failure(row: Mapping[str, Any], status: str, phase: Phase, held: Promise) -
         return BootFailed(f"vast: the container cannot be started: {said}", code="oci-runtime", scope="host")
     if phase is not Phase.FAILED:
         return None
-    what = {"exited": "the container has ended", "offline": "the host has lost contact"}.get(
-        status, "no news of the host"
-    )
-    return BootFailed(f"vast: {what}: {said or status}", code=status or "failed", scope="host")
+    what = {"exited": "the container has ended", "offline": "the host has lost contact"}.get(status, "no news of it")
+    last = "" if said.startswith("success") else f": {said}"  # the last good news would only mislead
+    return BootFailed(f"vast: {what}{last if said else ''}", code=status or "failed", scope="host")
 
 
 def _dearer(row: Mapping[str, Any], held: Promise) -> ProviderError | None:

@@ -42,6 +42,9 @@ class FakeRemote:
             return ["ssh", "-p", str(self.port), f"{self.user}@{self.host}"]
         return ["sh", "-c", 'exec "$@"', "remote", *command]
 
+    def ssh_line(self) -> str:
+        return f"ssh -p {self.port} {self.user}@{self.host}"
+
     async def run(self, command: Sequence[str]) -> int:
         self.ran.append(list(command))
         return self.status

@@ -18,6 +18,7 @@ from providers.sandbox.faults import Faults
 from providers.sandbox.ledger import Ledger
 from providers.sandbox.serve import serving
 from providers.sandbox.world import World
+from tests.contract.official_watch import Watch
 
 OWNER = "0123456789abcdef0123456789abcdef"
 STRANGER = "fedcba9876543210fedcba9876543210"
@@ -99,6 +100,10 @@ async def make_cloud() -> AsyncIterator[Callable[[str], Any]]:
 
 @contextlib.asynccontextmanager
 async def running(name: str) -> AsyncIterator[Cloud]:
+    """The provider *name* in front of its twin.
+
+    Where there is an official description of its API, every exchange must agree with it.
+    """
     env = ManualEnv()
     if name == "fake":
         fake = FakeCloud(env)
@@ -107,6 +112,7 @@ async def running(name: str) -> AsyncIterator[Cloud]:
         return
     entry = registry.entries()[name]
     world = World(env, boot_scale=0.1)
+    world.recorder = watch = Watch(name, world)
     emulator = registry.load(entry.emulator or "")(world)
     async with serving(world) as base:
         settings = emulator.environment(f"{base}/{name}")
@@ -116,6 +122,7 @@ async def running(name: str) -> AsyncIterator[Cloud]:
         finally:
             for provider in made.made:
                 await provider.aclose()
+    watch.check()
 
 
 async def until_running(cloud: Cloud, provider: Provider, ref: AttemptRef, limit_s: float = 3600) -> Instance:

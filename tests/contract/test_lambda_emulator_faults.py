@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from providers.sandbox.faults import SEMANTIC
 from tests.contract import lambda_bench as lb
 from tests.contract.lambda_bench import Bench, bench, body
 
@@ -273,9 +274,8 @@ async def test_an_unhealthy_machine_may_recover(served: Bench) -> None:
     assert list(served.machines.running) == [f"lambda:{made}"]
 
 
-async def test_no_fault_of_another_account_is_promised(served: Bench) -> None:
-    # Nothing on the wire names an account, so no client could tell.
-    assert not {"other_account", "left"} & served.emulator.semantic
+async def test_faults_that_no_client_could_tell_are_not_promised(served: Bench) -> None:
+    assert SEMANTIC - served.emulator.semantic == {"other_account", "no_money", "left"}
 
 
 async def test_a_cut_launch_still_made_its_machine(served: Bench) -> None:

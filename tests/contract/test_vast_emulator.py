@@ -103,7 +103,9 @@ async def conversation(d: Desk) -> None:
     for headers in ({"Authorization": ""}, {"Authorization": "Bearer nobody"}):
         for method, path in (("GET", "v0/instances/1/"), ("GET", "v1/instances/"), ("DELETE", "v0/instances/1/")):
             await d.http.request(method, f"/api/{path}", headers=headers)
-    d.vast.limits.seconds = {"searches_per_minute": 1}
+    d.vast.limits.seconds = {"searches_per_minute": 1, "list": 1}
+    for _ in range(2):
+        await d.http.get("/api/v1/instances/")
     await d.http.post("/api/v0/bundles/", json={})
     d.vast.limits.seconds = {"searches_per_day": 1}
     await d.http.post("/api/v0/bundles/", json={})
@@ -362,7 +364,10 @@ async def test_metrics_price_a_model_without_a_search() -> None:
     async with desk() as d:
         await d.create(L40_FREE)
         guide = {"verified": "true", "hosting_type": "1", "num_gpus": "1"}
-        strict = {row["gpu_name"]: row for row in (await d.http.get("/api/v0/metrics/gpu/current/", params=guide)).json()["gpus"]}
+        strict = {
+            row["gpu_name"]: row
+            for row in (await d.http.get("/api/v0/metrics/gpu/current/", params=guide)).json()["gpus"]
+        }
         wide = (await d.http.get("/api/v0/metrics/gpu/current/", params={"verified": "all"})).json()["gpus"]
     assert set(strict) == {"A100 SXM4", "H100 SXM", "H200", "L40", "L40S"}
     assert (strict["L40"]["total"], strict["L40"]["available"], strict["L40"]["rented_verified"]) == (1, 0, 1)

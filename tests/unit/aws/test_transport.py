@@ -36,9 +36,8 @@ GARBLED = {
 
 
 def with_group(wire: Wire) -> None:
-    group = (
-        f"<groupId>sg-0b</groupId><groupName>{_group()}</groupName>"
-        + items("ipPermissions", "<ipProtocol>tcp</ipProtocol><fromPort>22</fromPort><toPort>22</toPort>")
+    group = f"<groupId>sg-0b</groupId><groupName>{_group()}</groupName>" + items(
+        "ipPermissions", "<ipProtocol>tcp</ipProtocol><fromPort>22</fromPort><toPort>22</toPort>"
     )
     wire.on("DescribeSecurityGroups", xml("DescribeSecurityGroups", items("securityGroupInfo", group)))
     wire.on("DeleteSecurityGroup", xml("DeleteSecurityGroup", "<return>true</return>"))
@@ -84,7 +83,11 @@ async def test_a_full_zone_is_known_at_once_although_it_is_a_500(
     wire.on("RunInstances", refused("InsufficientInstanceCapacity", 500, FULL))
     with pytest.raises(errors.NoCapacity) as caught:
         await aws.launch(offer, resolved, TOKEN)
-    assert (caught.value.code, caught.value.scope, caught.value.hold_s) == ("InsufficientInstanceCapacity", "offer", 180)
+    assert (caught.value.code, caught.value.scope, caught.value.hold_s) == (
+        "InsufficientInstanceCapacity",
+        "offer",
+        180,
+    )
     assert caught.value.message == FULL
     assert len(wire.of("RunInstances")) == 1
     assert not any(seconds > 0 for seconds in env.slept)

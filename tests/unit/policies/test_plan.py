@@ -144,7 +144,7 @@ def test_the_document_has_the_fixed_shape(make: Make) -> None:
     [dropped] = document["dropped"]
     assert list(dropped) == ["offer", "reason", "detail"]
     assert (dropped["reason"], dropped["detail"]) == ("wrong_gpu", "h100-sxm is not l40")
-    assert list(document["sources"][0]) == ["provider", "account", "state", "offers", "observed_at", "error"]
+    assert list(document["sources"][0]) == ["provider", "account", "state", "offers", "observed_at", "error", "note"]
     assert document["made_at"] == "2026-11-22T14:43:00Z"
     assert document["request"]["gpu"] == ["l40"]
     assert document == msgspec.json.decode(found.to_json())

@@ -195,6 +195,7 @@ WITNESSES: dict[str, tuple[int, Any, str]] = {
     "spend-rate": (*golden.ERRORS["spend-rate"], "launch"),
     "bid-too-low": (*golden.ERRORS["bid-too-low"], "launch"),
     "bid-refused": (400, {"msg": "the bid is too low"}, "launch"),
+    "no-resources": (400, {"msg": "Required resources are currently unavailable, state change queued"}, "launch"),
     "price": (*golden.ERRORS["bad-price"], "launch"),
     "no-instance": (*golden.ERRORS["no-instance"], "find"),
     "not-found": (*golden.ERRORS["not-found"], "terminate"),
