@@ -51,6 +51,7 @@ from providers.errors import ProviderError
 OnEvent = Callable[[Event], None]
 ENDS_WAIT_S = 60.0
 STRAY_GRACE_S = 60.0
+WAIT_EVERY_S = 30.0
 
 
 class Orchestrator:
@@ -273,8 +274,11 @@ class Orchestrator:
         engine = self.engine
         engine.on_event = on_event
         policy = tighten(load(request.policy), request.require)
+        waiting_until = self.env.monotonic() + request.wait_s
         if plan is None:
             plan = await self.plan(request)
+        if not plan.candidates and request.wait_s:
+            plan = await self._wait_for_candidates(request, plan, waiting_until)
         self._check(request, plan)
         bounds = Bounds(request.deadline_s or policy.failover.deadline_s, policy.failover.max_spend_usd)
         launcher = Launcher(engine, request, bounds)
@@ -285,7 +289,7 @@ class Orchestrator:
                 for number in range(request.replicas):
                     leases.append(await self._new_lease(request, plan, number))
                     rows[leases[-1].id] = []
-                results = await self._launch_all(launcher, request, plan, leases, rows)
+                results = await self._launch_all(launcher, request, plan, leases, rows, waiting_until)
                 await self._finish_ends(launcher)
                 return await self._report(leases, rows, results)
             except asyncio.CancelledError:
@@ -349,18 +353,18 @@ class Orchestrator:
         plan: Plan,
         leases: list[LeaseRow],
         rows: dict[str, list[AttemptRow]],
+        waiting_until: float,
     ) -> list[AttemptRow | BaseException]:
         async def one(lease: LeaseRow) -> AttemptRow:
-            until = self.env.monotonic() + request.wait_s
             current = plan
             while True:
                 try:
                     return await launcher.run(lease, current.candidates, rows[lease.id])
                 except Exhausted as error:
-                    if self.env.monotonic() >= until or (error.last is not None and not _worth_waiting(error.last)):
+                    over = self.env.monotonic() >= waiting_until
+                    if over or (error.last is not None and not _worth_waiting(error.last)):
                         raise
-                    await self.env.sleep(min(30.0, max(0.0, until - self.env.monotonic())))
-                    current = await self.plan(request)
+                    current = await self._wait_for_candidates(request, None, waiting_until)
 
         tasks = [asyncio.create_task(one(lease)) for lease in leases]
         try:
@@ -370,6 +374,25 @@ class Orchestrator:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             raise
+
+    async def _wait_for_candidates(self, request: Request, plan: Plan | None, until: float) -> Plan:
+        """Read the market again and again, with fresh quotes, until something can be had or time is up (`--wait`)."""
+        while True:
+            left = until - self.env.monotonic()
+            if left <= 0 and plan is not None:
+                return plan
+            await self.engine.emit(
+                "waiting", f"nothing can be had now; reading the market again for {max(0, left):.0f} s"
+            )
+            await self.env.sleep(min(WAIT_EVERY_S, max(0.0, left)))
+            try:
+                plan = await self.plan(request)
+            except LaunchFailed:
+                if self.env.monotonic() >= until:
+                    raise
+                continue
+            if plan.candidates:
+                return plan
 
     async def _finish_ends(self, launcher: Launcher) -> None:
         """Failed attempts are being ended beside; wait for them, within reason."""

@@ -96,7 +96,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
     Kinds: ``lease-created planned quoted price-changed launching accepted booting probing running
     attempt-failed rate-limited looking terminating terminated lease-ended lease-failed resumed
-    orphan-found orphan-ended source-failed interrupted warning``.
+    orphan-found orphan-ended source-failed waiting interrupted warning``.
     """
 
     id: int

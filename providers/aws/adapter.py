@@ -42,6 +42,7 @@ from providers.http import check_base_url
 
 URL_SETTING = "ORCH_AWS_URL"
 NOT_FOUND = "InvalidInstanceID.NotFound"
+NOT_ENABLED = "AuthFailure"
 
 FACTS = Facts(
     # "Seconds to minutes"; AWS says to look for up to about five minutes.
@@ -208,20 +209,27 @@ class Aws(Provider):
     async def owned(self) -> list[Instance]:
         """Every machine with our full owner id that is not terminated, in all searched regions.
 
+        A region that refuses the key while another one takes it is not enabled for the account: none of ours can be
+        there. (`find` and `terminate` still fail there, so that nothing is ever called gone for that.)
+
         Raises:
-            ProviderError: one region cannot be read: half a list would look like the whole.
+            ProviderError: a region cannot be read for any other reason: half a list would look like the whole.
         """
         account = await self.account()
         filters = (
             {"Name": f"tag:{request.OWNER_TAG}", "Values": [self.context.owner]},
             {"Name": "instance-state-name", "Values": list(instances.ALIVE)},
         )
-        listed = await _together(self._list(region, "owned", *filters) for region in self._regions)
+        results = await _together(market.tried(self._list(region, "owned", *filters)) for region in self._regions)
+        failed = [one for one in results if isinstance(one, ProviderError)]
+        closed = [one for one in failed if one.code == NOT_ENABLED]
+        if failed and (len(closed) < len(failed) or len(closed) == len(results)):
+            raise next((one for one in failed if one not in closed), failed[0])
         now = self.env.now()
         return [
             instances.read(row, account=account, region=region, seen_at=now)
-            for region, rows in zip(self._regions, listed, strict=True)
-            for row in rows
+            for region, rows in zip(self._regions, results, strict=True)
+            for row in (rows if isinstance(rows, list) else [])
             if instances.is_ours(row, self.context.owner) and instances.state(row) != "terminated"
         ]
 

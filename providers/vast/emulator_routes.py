@@ -58,7 +58,8 @@ _TABLE: list[tuple[str, dict[str, Route]]] = [
     (f"/api/v0/instances/{_ID}/ssh/(?P<key>[^/]+)/", {"DELETE": Route("detach", "detach")}),
     ("/api/v0/ssh/", {"GET": Route("ssh_show", "ssh"), "POST": Route("ssh_add", "ssh")}),
     (f"/api/v0/ssh/{_ID}/", {"DELETE": Route("ssh_delete", "ssh")}),
-    ("/api/v0/users/current/", {"GET": Route("user", None, "account")}),
+    # The official client asks for the account without the slash.
+    ("/api/v0/users/current/?", {"GET": Route("user", None, "account")}),
     ("/api/v0/gpu_types/", {"GET": Route("gpu_types", None, "other", "any")}),
     ("/api/v0/gpu_names/unique/", {"GET": Route("gpu_names", None, "other", "any")}),
     ("/api/v0/metrics/gpu/current/", {"GET": Route("metrics", "metrics")}),

@@ -66,9 +66,9 @@ async def test_the_shapes_of_the_market_file_are_the_specs(aws: Bench, spec_dir:
         want = ("gpu", "gpu_count", "gpu_memory_mib_each", "vcpus", "memory_mib", "instance_storage_gb", "network")
         assert has == tuple(row[name] for name in want)
         assert set(kind.usage_classes) == set(row["usage_classes"])
-        assert {zone for region in aws.emulator.market.regions for zone in aws.emulator.market.zones_of(kind, region)} <= (
-            set(row["zones"])
-        )
+        assert {
+            zone for region in aws.emulator.market.regions for zone in aws.emulator.market.zones_of(kind, region)
+        } <= (set(row["zones"]))
         usd = aws.emulator.market.on_demand(kind, "us-east-1")
         assert usd is None or usd == Decimal(str(row["ondemand_usd_hr_us_east_1"]))
 
@@ -117,7 +117,7 @@ async def test_spot_prices_are_those_that_hold_now(aws: Bench) -> None:
 
 
 async def test_spot_prices_of_other_systems_come_unless_one_is_asked_for(aws: Bench) -> None:
-    rows = (await aws.call("describe_spot_price_history", InstanceTypes=[L40S], StartTime=aws.env.now()))
+    rows = await aws.call("describe_spot_price_history", InstanceTypes=[L40S], StartTime=aws.env.now())
     assert {one["ProductDescription"] for one in rows["SpotPriceHistory"]} == {"Linux/UNIX", "Windows"}
     assert rows["NextToken"] == ""
 

@@ -377,69 +377,6 @@ async def test_metrics_price_a_model_without_a_search() -> None:
     assert l40["avail_unverified"] == 1
 
 
-# Keys.
-
-
-async def test_a_wrong_key_is_a_404_at_the_search_and_a_401_elsewhere() -> None:
-    async with desk() as d:
-        d.http.headers["Authorization"] = "Bearer " + "0" * 64
-        search = await d.http.post("/api/v0/bundles/", json={})
-        charges = await d.http.get("/api/v0/charges/")
-        others = [await d.http.get(path) for path in ("/api/v0/users/current/", "/api/v1/instances/")]
-        others += [await d.put(L40_FREE), await d.destroy(1)]
-    for reply in (search, charges):
-        assert (reply.status_code, reply.json()) == golden.ERRORS["bad-key"]
-    for reply in others:
-        assert (reply.status_code, reply.json()) == golden.ERRORS["bad-key-401"]
-
-
-async def test_a_wrong_key_may_be_a_404_everywhere() -> None:
-    async with desk(market(wire={"bad_key_status": 404})) as d:
-        d.http.headers["Authorization"] = "Bearer nobody"
-        reply = await d.http.get("/api/v0/users/current/")
-        d.exchanges.clear()  # the descriptions know the 401 only
-    assert (reply.status_code, reply.json()) == golden.ERRORS["bad-key"]
-
-
-async def test_no_key_is_a_403_and_a_key_in_the_query_is_good() -> None:
-    async with desk() as d:
-        del d.http.headers["Authorization"]
-        reply = await d.http.get("/api/v1/instances/")
-        assert (reply.status_code, reply.json()) == golden.ERRORS["login"]
-        good = await d.http.get("/api/v1/instances/", params={"api_key": d.vast.key})
-        assert good.status_code == 200
-
-
-async def test_a_call_may_need_a_second_factor() -> None:
-    async with desk(market(wire={"second_factor": ["ssh_add"]})) as d:
-        reply = await d.http.post("/api/v0/ssh/", json={"ssh_key": KEY_LINE})
-        assert (await d.http.get("/api/v0/ssh/")).status_code == 404
-    assert reply.status_code == 401
-    assert "Two Factor Authentication" in reply.json()["msg"]
-
-
-async def test_an_instances_own_key_is_good_for_that_instance_alone() -> None:
-    async with desk() as d:
-        answer = (await d.put(L40_FREE)).json()
-        other = await d.create(L40_EGRESS)
-        own, made = {"Authorization": f"Bearer {answer['instance_api_key']}"}, answer["new_contract"]
-        path = f"/api/v0/instances/{made}/"
-        assert (await d.http.get(path, headers=own)).json()["instances"]["id"] == made
-        assert (await d.http.put(path, json={"state": "stopped"}, headers=own)).json() == {"success": True}
-        for method, denied in (("GET", f"/api/v0/instances/{other}/"), ("GET", "/api/v1/instances/")):
-            assert (await d.http.request(method, denied, headers=own)).status_code == 403
-        assert (await d.http.delete(path, headers=own)).status_code == 200
-        assert (await d.http.get(path, headers=own)).status_code == 401
-
-
-async def test_unknown_paths_and_methods_are_refused() -> None:
-    async with desk() as d:
-        assert (await d.http.get("/api/v0/bundles")).status_code == 404
-        assert (await d.http.get("/api/v2/instances/")).status_code == 404
-        wrong = await d.http.get("/api/v0/bundles/")
-        assert (wrong.status_code, wrong.headers["allow"]) == (405, "POST")
-
-
 async def test_an_offer_without_direct_ports_says_so() -> None:
     async with desk() as d:
         assert (await d.search(ask_contract_id={"eq": RTX_NO_PORTS}))[0]["direct_port_count"] == 0

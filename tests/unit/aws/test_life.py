@@ -151,13 +151,28 @@ async def test_only_machines_with_the_full_owner_id_are_owned_in_every_searched_
     assert (asked["Filter.1.Name"], asked["Filter.1.Value.1"]) == ("tag:orch-owner", OWNER)
 
 
-async def test_one_region_that_fails_fails_the_whole_listing(context: Context, wire: Wire) -> None:
-    wire.on("DescribeInstances", lambda a: described() if a.region == "us-east-1" else refused("AuthFailure", 401))
+@pytest.mark.parametrize(
+    ("bad", "everywhere", "expected"),
+    [
+        (refused("InternalError", 500), False, errors.Unavailable),
+        (refused("UnauthorizedOperation", 403), False, errors.Forbidden),
+        (refused("AuthFailure", 401), True, errors.AuthFailed),
+        (refused("AuthFailure", 401), False, None),  # that region is not enabled: nothing can be there
+    ],
+)
+async def test_one_region_that_cannot_be_read_fails_the_whole_listing(
+    bad: Answer, everywhere: bool, expected: type[errors.ProviderError] | None, context: Context, wire: Wire
+) -> None:
+    good = described(instance("i-1", "running", tags=OURS))
+    wire.on("DescribeInstances", lambda asked: good if asked.region == "us-east-1" and not everywhere else bad)
     settings = {**context.settings, "ORCH_AWS_REGIONS": "us-east-1 eu-north-1"}
     aws = Aws(Context(env=context.env, settings=settings, owner=OWNER))
     try:
-        with pytest.raises(errors.AuthFailed):
-            await aws.owned()
+        if expected is None:
+            assert [one.id for one in await aws.owned()] == ["i-1"]
+        else:
+            with pytest.raises(expected):
+                await aws.owned()
     finally:
         await aws.aclose()
 

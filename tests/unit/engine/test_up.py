@@ -304,3 +304,44 @@ async def test_spend_follows_the_ledger(house: House) -> None:
     assert lease.receipt.cost_usd is not None
     bill = sum((Decimal(row["usd"]) for row in house.cloud.ledger.bill(house.env.now())), Decimal(0))
     assert abs(lease.receipt.cost_usd - bill) < Decimal("0.05")
+
+
+async def test_wait_reads_the_market_again_until_something_can_be_had(house: House) -> None:
+    house.cloud.faults.add("sold_out", times=40)
+    async with house.orch() as orch:
+        [lease] = await orch.up(house.request(wait="2h"), on_event=house.events.append)
+        assert lease.state == "running"
+        assert "waiting" in house.kinds()
+        assert len(house.billing()) == 1
+
+
+async def test_wait_covers_an_empty_plan_and_an_outage_and_has_an_end(house: House) -> None:
+    stock = list(house.cloud.market)
+    for offer_id in stock:
+        house.cloud.restock(offer_id, 0)
+    async with house.orch() as orch:
+        began = house.env.monotonic()
+        with pytest.raises(NoOffer):
+            await orch.up(house.request(wait="5m"))
+        assert 300 <= house.env.monotonic() - began < 400
+
+        def back(event: Event) -> None:
+            if event.kind == "waiting":
+                for offer_id in stock:
+                    house.cloud.restock(offer_id, 1)
+
+        [lease] = await orch.up(house.request(wait="5m"), on_event=back)
+        assert lease.state == "running"
+
+
+async def test_set_asides_are_shown_and_decay(house: House) -> None:
+    house.cloud.faults.add("no_money", verb="launch", times=1)
+    async with house.orch() as orch:
+        with pytest.raises(LaunchFailed):
+            await orch.up(house.request(max_price="0.9"))
+        plan = await orch.plan(house.request(max_price="0.9"))
+        assert {drop.reason for drop in plan.dropped} >= {"set_aside"}
+        [hold] = [hold for hold in await orch.store.holds() if hold.drops]
+        assert "NoFunds" in hold.why
+        house.env.advance(1000)
+        assert (await orch.plan(house.request(max_price="0.9"))).candidates
