@@ -17,10 +17,10 @@ from typing import Any, Self
 
 import msgspec
 
-from orchestrator import ending, resume, settings, ssh
+from orchestrator import ending, log, resume, settings, ssh
 from orchestrator.boot import WantedGone, heartbeat
 from orchestrator.catalog import Market, gather
-from orchestrator.engine import Engine
+from orchestrator.engine import LISTENER, Engine
 from orchestrator.errors import (
     BudgetExceeded,
     ConfigError,
@@ -36,7 +36,7 @@ from orchestrator.machine import Machine
 from orchestrator.models import Event, Lease, ProviderState, Stray
 from orchestrator.pace import StorePace
 from orchestrator.remote import Remote
-from orchestrator.store import AttemptRow, HoldRow, LeaseRow, Store, open_store
+from orchestrator.store import AttemptRow, HoldRow, LeaseRow, LostClaim, Store, open_store
 from orchestrator.view import lease_views
 from policies.judge import judge
 from policies.plan import Hold, Plan, SourceState
@@ -135,7 +135,9 @@ class Orchestrator:
         public_key = await asyncio.to_thread(ssh.ensure_key, key_file)
         owner = await self.store.owner_id()
         self.values = values
-        context = Context(env=env, settings=values, owner=owner, pace=StorePace(self.store, env))
+        context = Context(
+            env=env, settings=values, owner=owner, pace=StorePace(self.store, env), on_unclassified=log.unclassified
+        )
         adapters = self._create_adapters(context)
         self._engine = Engine(env, self.store, adapters, owner, state, key_file, public_key)
 
@@ -272,7 +274,7 @@ class Orchestrator:
             Interrupted: the task was cancelled; what was begun is ended, or the message says what is not.
         """
         engine = self.engine
-        engine.on_event = on_event
+        listener = LISTENER.set(on_event)
         policy = tighten(load(request.policy), request.require)
         waiting_until = self.env.monotonic() + request.wait_s
         if plan is None:
@@ -299,7 +301,7 @@ class Orchestrator:
                 for lease in leases:
                     with contextlib.suppress(Exception):
                         await self.store.release(lease.id)
-                engine.on_event = None
+                LISTENER.reset(listener)
 
     def _check(self, request: Request, plan: Plan) -> None:
         if request.keep or request.idle_s is not None:
@@ -309,7 +311,7 @@ class Orchestrator:
             if request.budget is not None and over:
                 raise BudgetExceeded(
                     f"every offer costs more than the budget of {request.budget} USD",
-                    hint="a longer budget, fewer --hours, or another policy; `orch plan` shows the costs",
+                    hint="a larger budget, fewer --hours, or another policy; `orch plan` shows the costs",
                 )
             raise NoOffer(nothing(plan), hint=why_nothing(plan), plan=plan)
         if request.ttl_s is not None:
@@ -410,10 +412,19 @@ class Orchestrator:
             if isinstance(result, AttemptRow):
                 continue
             failed.append(result)
+            if isinstance(result, LostClaim):
+                continue
             if isinstance(result, WantedGone):
                 await self._end_rows(lease, rows[lease.id], "user")
             await ending.settle(self.engine, lease, rows[lease.id])
         views = tuple(await self._views(leases))
+        if any(isinstance(error, LostClaim) for error in failed):
+            # We were stopped for so long (a closed lid, SIGSTOP) that somebody else went on with our lease.
+            raise OutcomeUnclear(
+                "another orch command has taken the launch over, because this one stood still",
+                hint="see what it made of it: orch ps",
+                leases=views,
+            )
         unexpected = [e for e in failed if not isinstance(e, (Exhausted, WantedGone, OrchError))]
         if unexpected:
             raise unexpected[0]
@@ -472,7 +483,12 @@ class Orchestrator:
         """A launch call that was on its way is waited for: it may have had its effect."""
         for row in rows:
             task = launcher.inflight.pop(row.token, None)
-            if task is None or row.state != "intent":
+            if row.state != "intent":
+                continue
+            if task is None:
+                if row.token not in launcher.asked:  # the intent was saved, and the provider never asked
+                    row.outcome = "cancelled"
+                    await self.engine.move_attempt(row, lease, "closed")
                 continue
             try:
                 instance = await asyncio.shield(task)
@@ -532,15 +548,14 @@ class Orchestrator:
         found = [await self.store.find_lease(ref if isinstance(ref, str) else ref.id) for ref in refs]
         if everything:
             found = await self.store.leases()
-        engine = self.engine
-        engine.on_event = on_event
+        listener = LISTENER.set(on_event)
         async with self._beating():
             try:
                 for row in found:
                     await self.store.want_down(row.id)
                 await asyncio.gather(*(self._down_one(row.id) for row in found))
             finally:
-                engine.on_event = None
+                LISTENER.reset(listener)
         views = await self._views([await self.store.lease(row.id) for row in found])
         if any(view.state not in ("ended", "failed") for view in views):
             raise OutcomeUnclear(
@@ -580,12 +595,12 @@ class Orchestrator:
         Args:
             limit_s: real seconds to spend on each; what is still booting then is left to the next command.
         """
-        self.engine.on_event = on_event
+        listener = LISTENER.set(on_event)
         async with self._beating():
             try:
                 ids = await resume.resume(self.engine, limit_s=limit_s)
             finally:
-                self.engine.on_event = None
+                LISTENER.reset(listener)
         return await self._views([await self.store.lease(lease_id) for lease_id in ids])
 
     async def leases(self, *, everything: bool = False) -> list[Lease]:
@@ -619,6 +634,13 @@ class Orchestrator:
         """Find machines with our mark that no open lease accounts for; the providers are asked first, our records
         second. With *delete* they are ended.
         """
+        listener = LISTENER.set(on_event)
+        try:
+            return await self._strays(delete=delete)
+        finally:
+            LISTENER.reset(listener)
+
+    async def _strays(self, *, delete: bool) -> list[Stray]:
         strays: list[Stray] = []
         for name, provider in self.engine.providers.items():
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -21,6 +22,9 @@ from providers.errors import ProviderError
 #: A price this much above the promise is another price (design: 2 %).
 PRICE_SLACK = Decimal("1.02")
 
+#: Told of every event that the current call brings about, as it is saved; calls side by side have their own.
+LISTENER: ContextVar[Callable[[Event], None] | None] = ContextVar("orch_listener", default=None)
+
 
 @dataclass(slots=True)
 class Engine:
@@ -30,7 +34,6 @@ class Engine:
         providers: adapters in use, by name.
         owner: the installation's full owner id.
         public_key: OpenSSH line that machines get.
-        on_event: told of every event as it is saved.
     """
 
     env: Env
@@ -40,7 +43,6 @@ class Engine:
     state_dir: Path
     key_file: Path
     public_key: str
-    on_event: Callable[[Event], None] | None = None
     _accounts: dict[str, str] = field(default_factory=dict)
 
     async def emit(
@@ -63,8 +65,9 @@ class Engine:
             data=data,
         )
         log.event(event)
-        if self.on_event is not None:
-            self.on_event(event)
+        listener = LISTENER.get()
+        if listener is not None:
+            listener(event)
 
     async def move(self, lease: LeaseRow, state: LeaseState) -> None:
         """Take a lease along one edge of its machine, and save it."""

@@ -64,6 +64,7 @@ class Launcher:
     Attributes:
         inflight: launch calls on their way, by token; a cancel waits for them, because they may have an effect.
         ends: ends of failed attempts that go on beside the next try.
+        asked: tokens under which a provider was asked to launch.
     """
 
     engine: Engine
@@ -71,6 +72,7 @@ class Launcher:
     bounds: Bounds
     inflight: dict[str, asyncio.Task[Instance]] = field(default_factory=dict)
     ends: set[asyncio.Task[bool]] = field(default_factory=set)
+    asked: set[str] = field(default_factory=set)
     _taken: set[str] = field(default_factory=set)
 
     async def run(self, lease: LeaseRow, candidates: Sequence[Candidate], rows: list[AttemptRow]) -> AttemptRow:
@@ -146,8 +148,7 @@ class Launcher:
 
     async def _attempt(self, lease: LeaseRow, offer: Offer, rows: list[AttemptRow]) -> AttemptRow:
         quoted = await self._quote(lease, offer)
-        row = await self._intend(lease, quoted, offer)
-        rows.append(row)
+        row = await self._intend(lease, quoted, offer, rows)
         try:
             instance = await self._launch(lease, row)
         except ProviderError as error:
@@ -206,7 +207,7 @@ class Launcher:
         )
         return fresh
 
-    async def _intend(self, lease: LeaseRow, quoted: Offer, planned: Offer) -> AttemptRow:
+    async def _intend(self, lease: LeaseRow, quoted: Offer, planned: Offer, rows: list[AttemptRow]) -> AttemptRow:
         """Save the intent: token, account, offer, promise and the fully resolved spec."""
         engine, request = self.engine, self.request
         provider = engine.provider(quoted.provider)
@@ -248,6 +249,7 @@ class Launcher:
         if lease.state != "launching":
             machine.check(lease.state, "launching")
             lease.state = "launching"
+        rows.append(row)  # before it is saved: a cancel in between must find it
         await engine.store.add_attempt(row, lease)
         await engine.emit("launching", f"asking {where(quoted)}", lease=lease, row=row, token=token)
         return row
@@ -259,6 +261,7 @@ class Launcher:
         async def ask() -> Instance:
             task = asyncio.ensure_future(provider.launch(row.offer, row.spec, row.token))
             self.inflight[row.token] = task
+            self.asked.add(row.token)
             # A cancelled caller must not cut the call: it may have its effect all the same.
             return await asyncio.shield(task)
 

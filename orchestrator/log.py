@@ -50,3 +50,9 @@ def event(happened: Event) -> None:
         message=happened.message,
         **{key: value for key, value in happened.data.items() if key not in ("event", "level")},
     )
+
+
+def unclassified(provider: str, code: str, text: str) -> None:
+    """Log a refusal that no code table knows, with the provider's own words."""
+    if _logger is not None:
+        _logger.warning("unclassified-refusal", provider=provider, code=code, message=text)

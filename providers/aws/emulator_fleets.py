@@ -13,7 +13,7 @@ from typing import Any
 import providers.aws.emulator_order as orders
 from providers.aws.emulator_cloud import Action, Cloud
 from providers.aws.emulator_instance import Instance
-from providers.aws.emulator_launch import mismatch
+from providers.aws.emulator_launch import forbidden, mismatch
 from providers.aws.emulator_market import Place
 from providers.aws.emulator_network import Site, Template
 from providers.aws.emulator_order import Order, fingerprint
@@ -69,6 +69,9 @@ def create_fleet(cloud: Cloud, call: Call) -> Tree:
     if count is None or count < 1:
         raise Refusal("MissingParameter", "The request must contain the parameter TotalTargetCapacity")
     pools = _pools(cloud, call, site, spot=text(capacity, "DefaultTargetCapacityType") == "spot")
+    about = " ".join(run.text("InstanceType") or "" for _, run in pools)
+    if cloud.fault("forbidden", verb="launch", subject=about):
+        raise forbidden("ec2:CreateFleet")
     if call.flag("DryRun"):
         raise Refusal("DryRunOperation", "Request would have succeeded, but DryRun flag is set.", 412)
     token, asked = call.text("ClientToken") or "", fingerprint(call.params)

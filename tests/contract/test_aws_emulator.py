@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import gzip
 import io
@@ -31,7 +32,7 @@ async def test_regions_and_zones_are_those_that_are_enabled(aws: Bench) -> None:
     every = (await aws.call("describe_regions", AllRegions=True))["Regions"]
     assert {one["RegionName"]: one["OptInStatus"] for one in every}["ap-south-2"] == "not-opted-in"
     zones = (await aws.call("describe_availability_zones", region="eu-central-1"))["AvailabilityZones"]
-    assert [(one["ZoneName"], one["ZoneId"]) for one in zones][0] == ("eu-central-1a", "euc1-az2")
+    assert (zones[0]["ZoneName"], zones[0]["ZoneId"]) == ("eu-central-1a", "euc1-az2")
 
 
 async def test_a_region_that_is_not_enabled_refuses_the_key(aws: Bench) -> None:
@@ -330,8 +331,6 @@ async def test_a_wrong_key_or_secret_is_refused(
 
 
 async def _threaded(client: Any, operation: str, given: dict[str, Any]) -> Any:
-    import asyncio
-
     return await asyncio.to_thread(getattr(client, operation), **given)
 
 

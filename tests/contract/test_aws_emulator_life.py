@@ -219,8 +219,8 @@ async def test_an_extra_disk_outlives_its_machine_unless_told_otherwise(aws: Ben
     root = {"DeviceName": "/dev/sda1", "Ebs": {"VolumeSize": 100, "VolumeType": "gp3"}}
     extra = {"DeviceName": "/dev/sdf", "Ebs": {"VolumeSize": 10}}
     made = await aws.running(BlockDeviceMappings=[root, extra])
+    [volume] = [v for v in (await aws.call("describe_volumes"))["Volumes"] if v["Size"] == 10]
     with pytest.raises(ClientError) as caught:
-        [volume] = [v for v in (await aws.call("describe_volumes"))["Volumes"] if v["Size"] == 10]
         await aws.call("delete_volume", VolumeId=volume["VolumeId"])
     assert refusal(caught) == ("VolumeInUse", 400)
     await aws.call("terminate_instances", InstanceIds=[made])
@@ -294,7 +294,7 @@ async def test_an_instant_fleet_walks_its_pools_and_tells_which_failed(aws: Benc
     template = await aws.call("create_launch_template", LaunchTemplateName="t", LaunchTemplateData=data)
     spec = {"LaunchTemplateId": template["LaunchTemplate"]["LaunchTemplateId"], "Version": "$Default"}
     pools = [{"InstanceType": L40S, "AvailabilityZone": zone} for zone in ("us-east-1a", "us-east-1b")]
-    given = {
+    given: dict[str, Any] = {
         "Type": "instant",
         "LaunchTemplateConfigs": [{"LaunchTemplateSpecification": spec, "Overrides": pools}],
         "TargetCapacitySpecification": {"TotalTargetCapacity": 1, "DefaultTargetCapacityType": "on-demand"},
@@ -312,3 +312,7 @@ async def test_an_instant_fleet_walks_its_pools_and_tells_which_failed(aws: Benc
     aws.world.faults.add("sold_out", times=-1)
     empty = await aws.call("create_fleet", ClientToken="f2", **given)
     assert (empty["Instances"], len(empty["Errors"])) == ([], 2)
+    aws.world.faults.add("forbidden", verb="launch")
+    with pytest.raises(ClientError) as caught:
+        await aws.call("create_fleet", ClientToken="f3", **given)
+    assert refusal(caught) == ("UnauthorizedOperation", 403)
