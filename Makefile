@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.orch-setup
 
-.PHONY: setup demo test lint bench soak lock clean
+.PHONY: setup demo test test-integrations lint bench soak lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   set up, then rent an L40 in the sandbox: failover, SSH, teardown, the bill"
 	@echo "make test   set up, then run all tests"
+	@echo "make test-integrations   pipeline tools (prefect) in a virtual environment of their own"
 	@echo "make lint   ruff, mypy --strict, import contracts"
 	@echo "make bench  benchmarks"
 	@echo "make soak   long runs"
@@ -36,6 +37,14 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -q tests
 
+# Where their packages cannot be installed, the tests are skipped and say why.
+test-integrations: setup
+	@sh tests/integrations/setup.sh $(PYTHON) .venv-integrations tests/integrations/requirements.txt --no-deps
+	@if [ -f tests/integrations/requirements-clients.txt ]; then \
+	  sh tests/integrations/setup.sh $(PYTHON) .venv-integrations/clients tests/integrations/requirements-clients.txt ; \
+	fi
+	$(BIN)/python -m pytest -q tests/integrations
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -54,4 +63,4 @@ lock:
 	  --no-emit-index-url --no-annotate --custom-compile-command "make lock" pyproject.toml -o requirements.lock
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-integrations .pytest_cache .mypy_cache .ruff_cache

@@ -9,42 +9,43 @@ import asyncio
 import contextlib
 import functools
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from datetime import timedelta
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import msgspec
-
 from orchestrator import ending, log, resume, settings, ssh
-from orchestrator.boot import WantedGone, heartbeat
+from orchestrator.adapters import Adapters
+from orchestrator.boot import heartbeat
 from orchestrator.catalog import Market, gather
 from orchestrator.engine import LISTENER, Engine
 from orchestrator.errors import (
     BudgetExceeded,
     ConfigError,
-    Interrupted,
     LaunchFailed,
     NoOffer,
     OrchError,
     OutcomeUnclear,
     UsageError,
 )
-from orchestrator.launch import Bounds, Exhausted, Launcher
+from orchestrator.launch import Bounds, place_of
 from orchestrator.machine import Machine
 from orchestrator.models import Event, Lease, ProviderState, Stray
+from orchestrator.nothing import nothing, why_nothing
 from orchestrator.pace import StorePace
 from orchestrator.remote import Remote
-from orchestrator.store import AttemptRow, HoldRow, LeaseRow, LostClaim, Store, open_store
+from orchestrator.renting import Renting
+from orchestrator.store import HoldRow, LeaseRow, Store, open_store
+from orchestrator.sweep import sweep
 from orchestrator.view import lease_views
+from policies.errors import BadInput
 from policies.judge import judge
 from policies.plan import Hold, Plan, SourceState
-from policies.policy import Policy, load, tighten
+from policies.policy import load, tighten
 from policies.query import query_for
 from policies.request import Request
-from providers import naming, registry
-from providers.base import Context, Offer, Phase, Provider, Query
+from providers import registry
+from providers.base import Context, Offer, Provider, Query
 from providers.env import Env, ManualEnv, SystemEnv
 from providers.errors import ProviderError
 
@@ -208,13 +209,16 @@ class Orchestrator:
         """Read the market and judge it; launches nothing. A plan may be empty.
 
         Raises:
-            BadInput: the request or the policy is wrong.
+            UsageError: the request or the policy is wrong.
             ConfigError: no provider is configured, or no source answered because of its key.
             LaunchFailed: no source answered at all.
         """
-        return (await self._plan(request))[0]
+        try:
+            return await self._plan(request)
+        except BadInput as error:
+            raise UsageError(str(error), hint=error.hint) from error
 
-    async def _plan(self, request: Request) -> tuple[Plan, Policy, Market]:
+    async def _plan(self, request: Request) -> Plan:
         request.validate()
         policy = tighten(load(request.policy), request.require)
         query = query_for(request, policy)
@@ -224,15 +228,13 @@ class Orchestrator:
         boots = await self.store.boots()
 
         def success(offer: Offer) -> float:
-            from orchestrator.launch import place_of
-
             booted, failed = boots.get(place_of(offer), (0.0, 0.0))
             # Laplace with a prior of four good boots: one bad night does not condemn a place.
             return (booted + 4.0) / (booted + failed + 4.0)
 
         holds = [_hold(hold) for hold in await self.store.holds()]
         sources = (*market.sources, *self._not_configured(request))
-        plan = judge(
+        return judge(
             market.offers,
             request,
             policy,
@@ -241,7 +243,6 @@ class Orchestrator:
             sources=sources,
             success_rate=success,
         )
-        return plan, policy, market
 
     def _not_configured(self, request: Request) -> list[SourceState]:
         """Providers that could be asked if they had a key: said in every plan, so that nobody wonders."""
@@ -273,35 +274,22 @@ class Orchestrator:
             OutcomeUnclear: something may be running whose end could not be confirmed.
             Interrupted: the task was cancelled; what was begun is ended, or the message says what is not.
         """
-        engine = self.engine
         listener = LISTENER.set(on_event)
-        policy = tighten(load(request.policy), request.require)
-        waiting_until = self.env.monotonic() + request.wait_s
-        if plan is None:
-            plan = await self.plan(request)
-        if not plan.candidates and request.wait_s:
-            plan = await self._wait_for_candidates(request, plan, waiting_until)
-        self._check(request, plan)
-        bounds = Bounds(request.deadline_s or policy.failover.deadline_s, policy.failover.max_spend_usd)
-        launcher = Launcher(engine, request, bounds)
-        leases: list[LeaseRow] = []
-        rows: dict[str, list[AttemptRow]] = {}
-        async with self._beating():
-            try:
-                for number in range(request.replicas):
-                    leases.append(await self._new_lease(request, plan, number))
-                    rows[leases[-1].id] = []
-                results = await self._launch_all(launcher, request, plan, leases, rows, waiting_until)
-                await self._finish_ends(launcher)
-                return await self._report(leases, rows, results)
-            except asyncio.CancelledError:
-                await self._undo(launcher, leases, rows)
-                raise AssertionError("unreachable") from None
-            finally:
-                for lease in leases:
-                    with contextlib.suppress(Exception):
-                        await self.store.release(lease.id)
-                LISTENER.reset(listener)
+        try:
+            policy = tighten(load(request.policy), request.require)
+            bounds = Bounds(request.deadline_s or policy.failover.deadline_s, policy.failover.max_spend_usd)
+            renting = Renting(self.engine, request, bounds, self.plan, self._views)
+            if plan is None:
+                plan = await self.plan(request)
+            if not plan.candidates and request.wait_s:
+                plan = await renting.wait_for_candidates(plan)
+            self._check(request, plan)
+            async with self._beating():
+                return await renting.run(plan)
+        except BadInput as error:
+            raise UsageError(str(error), hint=error.hint) from error
+        finally:
+            LISTENER.reset(listener)
 
     def _check(self, request: Request, plan: Plan) -> None:
         if request.keep or request.idle_s is not None:
@@ -325,187 +313,6 @@ class Orchestrator:
                     f"--ttl has nobody to enforce it at {', '.join(sorted(without))}",
                     hint="leave --ttl out and use `orch down`, or exclude them with --exclude-provider",
                 )
-
-    async def _new_lease(self, request: Request, plan: Plan, number: int) -> LeaseRow:
-        lease_id = self.env.new_id(9)
-        gpu = plan.candidates[0].offer.gpu
-        name = request.name or f"{gpu}-{lease_id[:4]}"
-        if request.name and request.replicas > 1:
-            name = f"{request.name}-{number + 1}"
-        now = self.env.now()
-        row = LeaseRow(
-            id=lease_id,
-            name=name,
-            state="planned",
-            wanted="up",
-            request=msgspec.json.encode(request),
-            policy=plan.policy,
-            created_at=now,
-            promised_total_usd=plan.candidates[0].cost.total_usd / request.replicas,
-            ends_at=None if request.ttl_s is None else now + timedelta(seconds=request.ttl_s),
-        )
-        await self.store.add_lease(row)
-        await self.engine.emit("lease-created", f"{name} ({lease_id})", lease=row)
-        return row
-
-    async def _launch_all(
-        self,
-        launcher: Launcher,
-        request: Request,
-        plan: Plan,
-        leases: list[LeaseRow],
-        rows: dict[str, list[AttemptRow]],
-        waiting_until: float,
-    ) -> list[AttemptRow | BaseException]:
-        async def one(lease: LeaseRow) -> AttemptRow:
-            current = plan
-            while True:
-                try:
-                    return await launcher.run(lease, current.candidates, rows[lease.id])
-                except Exhausted as error:
-                    over = self.env.monotonic() >= waiting_until
-                    if over or (error.last is not None and not _worth_waiting(error.last)):
-                        raise
-                    current = await self._wait_for_candidates(request, None, waiting_until)
-
-        tasks = [asyncio.create_task(one(lease)) for lease in leases]
-        try:
-            return list(await asyncio.gather(*tasks, return_exceptions=True))
-        except asyncio.CancelledError:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            raise
-
-    async def _wait_for_candidates(self, request: Request, plan: Plan | None, until: float) -> Plan:
-        """Read the market again and again, with fresh quotes, until something can be had or time is up (`--wait`)."""
-        while True:
-            left = until - self.env.monotonic()
-            if left <= 0 and plan is not None:
-                return plan
-            await self.engine.emit(
-                "waiting", f"nothing can be had now; reading the market again for {max(0, left):.0f} s"
-            )
-            await self.env.sleep(min(WAIT_EVERY_S, max(0.0, left)))
-            try:
-                plan = await self.plan(request)
-            except LaunchFailed:
-                if self.env.monotonic() >= until:
-                    raise
-                continue
-            if plan.candidates:
-                return plan
-
-    async def _finish_ends(self, launcher: Launcher) -> None:
-        """Failed attempts are being ended beside; wait for them, within reason."""
-        if launcher.ends:
-            await asyncio.wait(launcher.ends, timeout=None if isinstance(self.env, ManualEnv) else ENDS_WAIT_S)
-
-    async def _report(
-        self,
-        leases: list[LeaseRow],
-        rows: dict[str, list[AttemptRow]],
-        results: Sequence[AttemptRow | BaseException],
-    ) -> list[Lease]:
-        failed: list[BaseException] = []
-        for lease, result in zip(leases, results, strict=True):
-            if isinstance(result, AttemptRow):
-                continue
-            failed.append(result)
-            if isinstance(result, LostClaim):
-                continue
-            if isinstance(result, WantedGone):
-                await self._end_rows(lease, rows[lease.id], "user")
-            await ending.settle(self.engine, lease, rows[lease.id])
-        views = tuple(await self._views(leases))
-        if any(isinstance(error, LostClaim) for error in failed):
-            # We were stopped for so long (a closed lid, SIGSTOP) that somebody else went on with our lease.
-            raise OutcomeUnclear(
-                "another orch command has taken the launch over, because this one stood still",
-                hint="see what it made of it: orch ps",
-                leases=views,
-            )
-        unexpected = [e for e in failed if not isinstance(e, (Exhausted, WantedGone, OrchError))]
-        if unexpected:
-            raise unexpected[0]
-        if not failed:
-            return list(views)
-        if any(lease.state == "ending" for lease in leases):
-            raise OutcomeUnclear(
-                "the launch failed, and the end of what it had begun is not confirmed: it may still bill",
-                hint="the next orch command goes on ending it; look at: orch ps, orch gc",
-                leases=views,
-            )
-        first = failed[0]
-        if isinstance(first, OrchError):
-            raise first
-        if isinstance(first, WantedGone):
-            raise Interrupted("somebody ended the lease while it was launched", leases=views)
-        assert isinstance(first, Exhausted)
-        some = f"{len(failed)} of {len(leases)} replicas failed" if len(leases) > 1 else "every candidate failed"
-        tries = sum(len(view.attempts) for view in views)
-        last = f"; last: {first.last}" if first.last else ""
-        hint = "nothing runs and nothing bills; `orch events` tells every step"
-        if len(failed) < len(leases):
-            hint = "the other replicas run and bill; `orch ps` shows them"
-        raise LaunchFailed(f"{some} after {tries} attempts: {first.why}{last}", hint=hint, leases=views)
-
-    async def _undo(self, launcher: Launcher, leases: list[LeaseRow], rows: dict[str, list[AttemptRow]]) -> None:
-        """End what a cancelled `up` has begun. A second cancel leaves it to the next command."""
-        engine = self.engine
-        try:
-            for lease in leases:
-                await self.store.want_down(lease.id)
-                lease.wanted = "down"
-            await engine.emit("interrupted", "stopped by the user; ending what was begun")
-            for lease in leases:
-                await self._land(launcher, lease, rows[lease.id])
-                await self._end_rows(lease, rows[lease.id], "cancelled")
-            await self._finish_ends(launcher)
-            for lease in leases:
-                await ending.settle(engine, lease, rows[lease.id])
-        except asyncio.CancelledError:
-            raise Interrupted(
-                "stopped twice: what was begun may still be running and billing",
-                hint="the next orch command ends it; check with: orch ps, orch gc",
-                leases=tuple(await self._views(leases)),
-            ) from None
-        views = tuple(await self._views(leases))
-        if any(lease.state == "ending" for lease in leases):
-            raise Interrupted(
-                "stopped; the end of what was begun is not confirmed: it may still bill",
-                hint="the next orch command goes on ending it; look at: orch ps, orch gc",
-                leases=views,
-            ) from None
-        raise Interrupted("stopped; what was begun is ended, nothing bills", leases=views) from None
-
-    async def _land(self, launcher: Launcher, lease: LeaseRow, rows: list[AttemptRow]) -> None:
-        """A launch call that was on its way is waited for: it may have had its effect."""
-        for row in rows:
-            task = launcher.inflight.pop(row.token, None)
-            if row.state != "intent":
-                continue
-            if task is None:
-                if row.token not in launcher.asked:  # the intent was saved, and the provider never asked
-                    row.outcome = "cancelled"
-                    await self.engine.move_attempt(row, lease, "closed")
-                continue
-            try:
-                instance = await asyncio.shield(task)
-            except ProviderError as error:
-                await ending.keep_left(self.engine, row, error)
-                if error.type not in ("OutcomeUnknown",) and not error.left:
-                    row.outcome = error.type
-                    await self.engine.move_attempt(row, lease, "closed")
-                continue
-            ending.remember(row, instance)
-            row.accepted_at = self.env.now()
-            await self.engine.move_attempt(row, lease, "live")
-
-    async def _end_rows(self, lease: LeaseRow, rows: list[AttemptRow], why: str) -> None:
-        for row in rows:
-            if row.state != "closed" and row.state != "ending":
-                await resume.end(self.engine, row, lease, why)
 
     @contextlib.asynccontextmanager
     async def rented(self, request: Request | None = None, **options: Any) -> AsyncIterator[Machine]:
@@ -636,53 +443,9 @@ class Orchestrator:
         """
         listener = LISTENER.set(on_event)
         try:
-            return await self._strays(delete=delete)
+            return await sweep(self.engine, delete=delete)
         finally:
             LISTENER.reset(listener)
-
-    async def _strays(self, *, delete: bool) -> list[Stray]:
-        strays: list[Stray] = []
-        for name, provider in self.engine.providers.items():
-            try:
-                account, alive = await provider.account(), await provider.owned()
-            except ProviderError as error:
-                await self.engine.emit("source-failed", f"{name}: {error}", provider=name)
-                raise OutcomeUnclear(f"could not look at {name}: {error}", hint="nothing was ended there") from None
-            known = {row.token for row in await self.store.open_attempts() if row.account == account}
-            for instance in alive:
-                age = None if instance.created_at is None else self.env.now() - instance.created_at
-                newborn = age is not None and age < timedelta(seconds=STRAY_GRACE_S)
-                if instance.token in known or newborn or instance.phase is Phase.GONE:
-                    continue
-                ended = delete and await self._end_stray(provider, instance)
-                parts = naming.parse(instance.token)
-                strays.append(
-                    Stray(
-                        provider=name,
-                        account=account,
-                        instance_id=instance.id,
-                        token=instance.token,
-                        lease=parts.lease if parts else None,
-                        phase=str(instance.phase),
-                        usd_per_hour=instance.usd_per_hour,
-                        created_at=instance.created_at,
-                        why="carries our mark, and no open lease accounts for it",
-                        ended=ended,
-                    )
-                )
-        return strays
-
-    async def _end_stray(self, provider: Provider, instance: Any) -> bool:
-        until = self.env.monotonic() + ending.PATIENCE_S
-        while self.env.monotonic() < until:
-            try:
-                if await provider.terminate(instance):
-                    await self.engine.emit("orphan-ended", f"{instance.id} is gone", provider=provider.name)
-                    return True
-            except ProviderError as error:
-                await self.engine.emit("warning", f"{instance.id}: {error}", provider=provider.name)
-            await self.env.sleep(2.0)
-        return False
 
     # -- providers ----------------------------------------------------------------------------------------
 
@@ -752,33 +515,6 @@ class Orchestrator:
             await asyncio.gather(task, return_exceptions=True)
 
 
-class Adapters(Mapping[str, Provider]):
-    """Adapters by name, made when first used: a command that asks no provider imports none."""
-
-    def __init__(self, makers: Mapping[str, Callable[[], Provider]]) -> None:
-        self._makers = dict(makers)
-        self._made: dict[str, Provider] = {}
-
-    def __getitem__(self, name: str) -> Provider:
-        if name not in self._made:
-            try:
-                self._made[name] = self._makers[name]()
-            except ValueError as error:
-                raise ConfigError(f"{name}: {error}", hint="see .env.example") from None
-        return self._made[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._makers)
-
-    def __len__(self) -> int:
-        return len(self._makers)
-
-    async def aclose(self) -> None:
-        """Close those that were made."""
-        for provider in self._made.values():
-            await provider.aclose()
-
-
 def usable_folder(folder: Path) -> None:
     """Make the state folder.
 
@@ -794,34 +530,12 @@ def usable_folder(folder: Path) -> None:
         raise ConfigError(f"the state folder {folder} is not writable", hint=hint)
 
 
-def nothing(plan: Plan) -> str:
-    """Why a plan is empty, in one sentence."""
-    if not plan.dropped:
-        return "no provider rents that GPU"
-    return f"none of {len(plan.dropped)} offers satisfies policy {plan.policy!r}"
-
-
-def why_nothing(plan: Plan) -> str:
-    """What to do about an empty plan: the reasons by number."""
-    counts: dict[str, int] = {}
-    for drop in plan.dropped:
-        counts[drop.reason] = counts.get(drop.reason, 0) + 1
-    if not counts:
-        return "see what is for rent: orch offers --all; or allow substitutes: --or-better"
-    top = sorted(counts.items(), key=lambda item: -item[1])
-    return "dropped for " + ", ".join(f"{reason} ({n})" for reason, n in top) + "; `orch plan` shows each"
-
-
 def _fix(error: ProviderError, name: str) -> str:
     if error.type == "AuthFailed":
         return f"the key of {name} is wrong or revoked; make a new one"
     if error.type == "Forbidden":
         return f"the key of {name} may not do that; see docs/providers/{name}.md for the least permissions"
     return f"{name} cannot be reached now; try again"
-
-
-def _worth_waiting(error: ProviderError) -> bool:
-    return error.type not in ("InvalidRequest", "BadWorkload", "AuthFailed", "Forbidden")
 
 
 def _hold(row: HoldRow) -> Hold:

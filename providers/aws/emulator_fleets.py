@@ -81,12 +81,12 @@ def create_fleet(cloud: Cloud, call: Call) -> Tree:
         if before != asked:
             raise mismatch()
         made = [cloud.fleet.of_reservation(one) for one in reservations.split(",") if one]
-        return _answer(cloud, reservations, [], made)
+        return _answer(cloud, [], made)
     errors, made = _fill(cloud, call, pools, count)
     reservations = ",".join(group[0].reservation for group in made)
     if token:
         cloud.fleet.tokens[scope] = (asked, reservations)
-    return _answer(cloud, reservations or token, errors, made)
+    return _answer(cloud, errors, made)
 
 
 def _pools(cloud: Cloud, call: Call, site: Site, *, spot: bool) -> list[tuple[Tree, Call]]:
@@ -173,7 +173,7 @@ def _order(cloud: Cloud, call: Call, run: Call, missing: int) -> Order:
     return replace(order, least=1, most=missing, tags={**order.tags, **tags})
 
 
-def _answer(cloud: Cloud, seed: str, errors: list[Tree], made: list[list[Instance]]) -> Tree:
+def _answer(cloud: Cloud, errors: list[Tree], made: list[list[Instance]]) -> Tree:
     rows = [
         {
             "lifecycle": group[0].market,

@@ -6,7 +6,6 @@ interface, which is inferred) it is that zone, otherwise the region.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Protocol
@@ -235,11 +234,6 @@ class Launcher:
             instance.device = (str(wrong.args.get("gpu", "Tesla T4")), int(wrong.args.get("memory_mib", 15360)))
         if lag := self.fault("list_lag", subject=subject):
             instance.hidden_until = now + timedelta(seconds=float(lag.args.get("seconds", 30)))
-
-
-def single(order: Order, most: int) -> Order:
-    """The same order for up to *most* machines."""
-    return replace(order, least=1, most=most)
 
 
 def mismatch() -> Refusal:

@@ -110,7 +110,7 @@ class Network:
         """Whether one of the groups lets anybody on the internet in at port 22."""
         site = self.site(account, region)
         return any(
-            True and (rule["protocol"] == "-1" or _covers(rule, 22))
+            rule["cidr"] == "0.0.0.0/0" and (rule["protocol"] == "-1" or _covers(rule, 22))
             for group in groups
             if group in site.groups
             for rule in site.groups[group].rules

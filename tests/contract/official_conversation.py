@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import msgspec
@@ -20,6 +19,8 @@ from tests.contract.official_watch import Watch
 ANSWERED = ("rate_limit", "error_before", "error_after")
 #: Transport faults that put something else in the answer's place: the request alone can be judged.
 GARBLED = ("malformed", "html", "truncated", "oversized", "redirect")
+#: Seconds between looks at a new machine: while it is accepted, boots, runs, and may have failed.
+_LOOKS_S = (0, 5, 30, 120, 600)
 _SPOT = Query(pricing=("spot",))
 
 
@@ -28,35 +29,23 @@ class Heard:
     """What one provider's conversation showed."""
 
     tally: Tally
-    unlisted: list[Finding] = field(default_factory=list)
+    unlisted: dict[Finding, None] = field(default_factory=dict)
 
 
 async def converse(name: str) -> Heard:
-    """Hold the whole conversation with *name*; each act has a world of its own."""
+    """Hold the whole conversation with *name*."""
     heard = Heard(Tally(""))
-    await _act(name, heard, _life)
-    await _act(name, heard, _many)
-    semantic = await _act(name, heard, _strangers)
-    for kind in sorted(semantic):
-        await _act(name, heard, _faulty(kind))
-    for kind in (*ANSWERED, *GARBLED):
-        await _act(name, heard, _disturbed(kind))
-    heard.unlisted = list(dict.fromkeys(heard.unlisted))
+    for act in (_life, _crowd, _refused, _disturbed):
+        async with running(name) as cloud:
+            watch = cloud.twin.world.recorder
+            assert isinstance(watch, Watch)
+            await act(cloud)
+            heard.tally.source = watch.tally.source
+            heard.tally.add(watch.tally)
+            heard.unlisted |= watch.unlisted
+            # All that differs is shown at once, not one act's share of it.
+            watch.unlisted.clear()
     return heard
-
-
-async def _act(name: str, heard: Heard, act: Callable[[Cloud], Awaitable[None]]) -> frozenset[str]:
-    async with running(name) as cloud:
-        watch = cloud.twin.world.recorder
-        assert isinstance(watch, Watch)
-        await act(cloud)
-        heard.tally.source = watch.tally.source
-        heard.tally.add(watch.tally)
-        heard.unlisted += watch.unlisted
-        # All that differs is shown at once, not one act's share of it.
-        watch.unlisted.clear()
-        semantic: frozenset[str] = cloud.twin.semantic
-        return semantic
 
 
 async def _life(cloud: Cloud) -> None:
@@ -78,8 +67,8 @@ async def _life(cloud: Cloud) -> None:
     assert await provider.owned() == []
 
 
-async def _many(cloud: Cloud) -> None:
-    """More machines than a page of a list holds, of somebody else; and a narrow search."""
+async def _crowd(cloud: Cloud) -> None:
+    """More machines of somebody else than a page of a list holds; and a narrow search."""
     provider = cloud.provider()
     for number in range((provider.facts.page_size or 1) + 1):
         cloud.twin.plant(f"training-{number}")
@@ -88,39 +77,28 @@ async def _many(cloud: Cloud) -> None:
     await provider.offers(narrow)
 
 
-async def _strangers(cloud: Cloud) -> None:
-    """The same account's machines that other programs made, in the lists."""
-    cloud.twin.plant("my-training-box")
-    await cloud.provider().owned()
-
-
-def _faulty(kind: str) -> Callable[[Cloud], Awaitable[None]]:
-    async def act(cloud: Cloud) -> None:
+async def _refused(cloud: Cloud) -> None:
+    """Every fault that this provider can have, each through all verbs."""
+    semantic: frozenset[str] = cloud.twin.semantic
+    for number, kind in enumerate(sorted(semantic), 1):
         provider = cloud.provider()
-        offer = await cloud.offer(provider)
-        ref = await attempt(provider, offer, 1)
+        ref = await attempt(provider, await cloud.offer(provider), number)
         lag = {"seconds": provider.facts.consistency_s / 2} if kind == "list_lag" else {}
         cloud.faults.add(kind, times=-1, **lag)
-        fresh = cloud.provider()
-        await _all_verbs(cloud, fresh, ref)
-        cloud.faults.clear()
+        await _all_verbs(cloud, cloud.provider(), ref)
         await _tidy(cloud, provider)
 
-    return act
 
-
-def _disturbed(kind: str) -> Callable[[Cloud], Awaitable[None]]:
-    async def act(cloud: Cloud) -> None:
+async def _disturbed(cloud: Cloud) -> None:
+    """Every fault of the transport that is answered at all, once in each verb."""
+    for number, kind in enumerate((*ANSWERED, *GARBLED), 1):
         provider = cloud.provider()
-        ref = await attempt(provider, await cloud.offer(provider), 1)
+        ref = await attempt(provider, await cloud.offer(provider), number)
         more = {"retry_after": 7} if kind == "rate_limit" else {}
         for verb in ("offers", "price", "launch", "find", "owned", "terminate", "account"):
             cloud.faults.add(kind, verb=verb, **more)
         await _all_verbs(cloud, cloud.provider(), ref)
-        cloud.faults.clear()
         await _tidy(cloud, provider)
-
-    return act
 
 
 async def _all_verbs(cloud: Cloud, provider: Provider, ref: AttemptRef) -> None:
@@ -134,11 +112,11 @@ async def _all_verbs(cloud: Cloud, provider: Provider, ref: AttemptRef) -> None:
         await provider.price(ref.offer)
     with contextlib.suppress(ProviderError):
         made = await cloud.launch(provider, ref)
-    for _ in range(20):
+    for wait in _LOOKS_S:
+        await cloud.env.sleep(wait)
         with contextlib.suppress(ProviderError):
             await provider.find(ref)
             await provider.owned()
-        await cloud.env.sleep(15)
     if made is not None:
         known = msgspec.structs.replace(ref, instance_id=made.id, handle=made.handle)
         with contextlib.suppress(ProviderError):
@@ -148,7 +126,8 @@ async def _all_verbs(cloud: Cloud, provider: Provider, ref: AttemptRef) -> None:
 
 
 async def _tidy(cloud: Cloud, provider: Provider) -> None:
-    """End what is left: a lost machine may have to be ended, too."""
+    """End what is left, without faults: a lost machine may have to be ended, too."""
+    cloud.faults.clear()
     await cloud.env.sleep(provider.facts.consistency_s)
     for instance in await provider.owned():
         await until_gone(cloud, provider, instance)

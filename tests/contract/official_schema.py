@@ -20,6 +20,7 @@ T = TypeVar("T")
 
 _BASE = "urn:official"
 _FORMATS = FormatChecker()
+_KINDS = {dict: "object", list: "array", str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null"}
 #: A message quotes the value that is wrong, which may be a whole listing.
 _LONGEST_MESSAGE = 240
 
@@ -151,8 +152,12 @@ def _path(error: ValidationError) -> str:
 
 
 def _message(error: ValidationError) -> str:
-    inner = best_match(error.context) if error.context else None
-    text = error.message if inner is None else f"{_path(inner)} {inner.message} (and no other choice fits)"
+    if error.context:
+        inner = best_match(error.context)
+        return f"{_path(inner)} {_message(inner)} (and no other choice fits)"
+    if error.validator == "type":
+        return f"{_KINDS[type(error.instance)]} is not of type {error.validator_value!r}"
+    text = error.message
     return text if len(text) <= _LONGEST_MESSAGE else f"{text[:_LONGEST_MESSAGE]}..."
 
 

@@ -11,20 +11,20 @@ import json
 from pathlib import Path
 from typing import Any
 
-from orchestrator.sync import Orchestrator
 from prefect import flow, task
 
+from orchestrator.sync import Orchestrator
+
 # What stands for training: it asks the machine for its GPU and writes the result file.
-TRAIN = """nvidia-smi --query-gpu=name --format=csv,noheader > gpu.txt
-printf '{"gpu": "%s", "loss": 0.25}' "$(cat gpu.txt)" > result.json"""
+TRAIN = """gpu=$(nvidia-smi --query-gpu=name --format=csv,noheader)
+printf '{"gpu": "%s", "loss": 0.25}' "$gpu" > result.json"""
 
 
 @task
 def train(command: str, name: str, result: Path) -> dict[str, Any]:
-    """Rent, run *command*, fetch its ``result.json`` to *result*; the machine ends with the block, whatever happens."""
+    """Rent, run *command*, fetch its ``result.json``; the machine ends with the block, whatever happens in it."""
     with Orchestrator() as orch:
-        wish: dict[str, Any] = {"gpu": "l40", "policy": "cheapest-zero-egress", "hours": 1, "name": name}
-        with orch.rented(**wish) as machine:
+        with orch.rented(gpu="l40", policy="cheapest-zero-egress", hours=1, name=name) as machine:
             machine.run(command)
             machine.get("result.json", result)
         assert machine.receipt is not None
@@ -37,14 +37,15 @@ def train(command: str, name: str, result: Path) -> dict[str, Any]:
 
 
 @flow
-def training(command: str = TRAIN, name: str = "prefect", result: str = "result.json") -> dict[str, Any]:
+def training(command: str, name: str, result: str, retries: int = 0) -> dict[str, Any]:
     """Train on a rented GPU and return the result with the proof of the end."""
-    return train(command, name, Path(result))
+    return train.with_options(retries=retries)(command, name, Path(result))
 
 
 if __name__ == "__main__":
     words = argparse.ArgumentParser(description=__doc__)
     words.add_argument("--command", default=TRAIN)
-    words.add_argument("--name", default="prefect")
+    words.add_argument("--name", default="training")
     words.add_argument("--result", default="result.json")
+    words.add_argument("--retries", type=int, default=0)
     print(json.dumps(training(**vars(words.parse_args()))))
