@@ -42,6 +42,19 @@ class Settings(BaseSettings):
     lambda_cloud_api_token: str | None = pydantic.Field(None, description="Lambda: other tools' name for the key")
     orch_lambda_url: str | None = pydantic.Field(None, description="Lambda: base URL instead of the vendor's")
 
+    aws_access_key_id: str | None = pydantic.Field(None, description="AWS: access key id")
+    aws_secret_access_key: str | None = pydantic.Field(None, description="AWS: secret access key")
+    aws_session_token: str | None = pydantic.Field(None, description="AWS: token of a temporary key")
+    aws_profile: str | None = pydantic.Field(None, description="AWS: profile of the shared files")
+    aws_config_file: str | None = pydantic.Field(None, description="AWS: shared config file")
+    aws_shared_credentials_file: str | None = pydantic.Field(None, description="AWS: shared credentials file")
+    aws_ec2_metadata_disabled: str | None = pydantic.Field(None, description="AWS: never ask instance metadata")
+    aws_region: str | None = pydantic.Field(None, description="AWS: home region")
+    aws_default_region: str | None = pydantic.Field(None, description="AWS: home region, older name")
+    orch_aws_url: str | None = pydantic.Field(None, description="AWS: one base URL for all services")
+    orch_aws_regions: str | None = pydantic.Field(None, description="AWS: comma list of regions to search")
+    orch_aws_subnets: str | None = pydantic.Field(None, description="AWS: subnets, without a default VPC")
+
     @classmethod
     def settings_customise_sources(
         cls,

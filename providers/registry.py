@@ -70,6 +70,18 @@ def load(target: str) -> Any:
 
 _BUILTIN = (
     Entry(
+        name="aws",
+        title="AWS",
+        adapter="providers.aws.adapter:Aws",
+        emulator="providers.aws.emulator:AwsEmulator",
+        error_table="providers.aws.errors:TABLE",
+        keys=("AWS_ACCESS_KEY_ID", "AWS_PROFILE"),
+        files=(".aws/credentials", ".aws/config"),
+        url_setting="ORCH_AWS_URL",
+        docs="docs/providers/aws.md",
+        extra="aws",
+    ),
+    Entry(
         name="fluence",
         title="Fluence",
         adapter="providers.fluence.adapter:Fluence",

@@ -72,7 +72,6 @@ class AwsEmulator(Emulator):
             "fail_after_accept",
             "boot_stuck",
             "wrong_gpu",
-            "no_money",
             "quota",
             "unknown_code",
             "price_changed",
@@ -214,6 +213,8 @@ class AwsEmulator(Emulator):
             "AWS_SECRET_ACCESS_KEY": self.options.secret_key,
             "AWS_DEFAULT_REGION": self.options.region,
             "ORCH_AWS_URL": base_url,
+            # Regions that this account has and this market sells in; others would be asked in vain.
+            "ORCH_AWS_REGIONS": ",".join(name for name, region in self.market.regions.items() if region.enabled),
         }
 
     def records(self) -> list[Record]:

@@ -213,7 +213,7 @@ class Launcher:
             on_shutdown=order.on_shutdown,
             spot_request=f"sir-{self.fleet.world.letters(8)}" if order.spot else "",
             spot_status="fulfilled" if order.spot else "",
-            guest_off_s=userdata.switches_off_after(order.user_data),
+            guest_off_s=userdata.switches_off_after(order.user_data, self.fleet.world.now()),
             network_tags=dict(order.network_tags),
         )
 

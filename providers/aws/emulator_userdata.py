@@ -14,6 +14,7 @@ import email
 import gzip
 import re
 import zlib
+from datetime import UTC, datetime
 
 _KEY = re.compile(
     r"(?:ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(?:256|384|521)|sk-ssh-ed25519@openssh\.com)"
@@ -23,6 +24,8 @@ _LIST = re.compile(r"[\"']?ssh_authorized_keys[\"']?[ \t]*:[ \t]*(.*)")
 _WORD = re.compile(r"[0-9A-Za-z+/]{60,}={0,2}")
 _SHUTDOWN = re.compile(r"\bshutdown\b[^\n;&|]*?\+(\d+)")
 _TIMER = re.compile(r"--on-active[= ][\"']?(\d+)[ ]?([a-z]*)")
+#: A systemd timer's absolute moment (systemd.time(7)), as it stands in a unit file or, escaped, in JSON.
+_MOMENT = re.compile(r"OnCalendar=(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC")
 _POWER = re.compile(r"power_state[\"']?\s*:.*?delay[\"']?\s*:\s*[\"']?\+?(\d+)", re.DOTALL)
 _UNITS = {"": 1, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "hr": 3600, "d": 86400}
 
@@ -55,14 +58,16 @@ def authorized_keys(raw: bytes) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def switches_off_after(raw: bytes) -> float | None:
-    """Seconds from boot until the machine switches itself off, or None. Times of day are not understood."""
+def switches_off_after(raw: bytes, boot: datetime) -> float | None:
+    """Seconds from *boot* until the machine switches itself off, or None. Of calendars only one UTC moment is read."""
     texts = [more for text in parts(raw) for more in (text, *(_decoded(word) for word in _WORD.findall(text)))]
     due: list[float] = []
     for text in texts:
         due += [60.0 * int(minutes) for minutes in _SHUTDOWN.findall(text)]
         if re.search(r"shutdown|poweroff|halt", text):
             due += [float(count) * _UNITS.get(unit, 1) for count, unit in _TIMER.findall(text)]
+            moments = (datetime.fromisoformat(found).replace(tzinfo=UTC) for found in _MOMENT.findall(text))
+            due += [max(0.0, (moment - boot).total_seconds()) for moment in moments]
         due += [60.0 * int(minutes) for minutes in _POWER.findall(text)]
     return min(due) if due else None
 

@@ -135,14 +135,14 @@ async def _tidy(cloud: Cloud, provider: Provider) -> None:
 
 
 async def _sorts(provider: Provider) -> list[Offer]:
-    """The cheapest offer of each market, way of paying, and number of GPUs (one, or more)."""
+    """The cheapest offer of each market, way of paying, kind of host, and number of GPUs (one, or more)."""
     found: dict[tuple[object, ...], Offer] = {}
     offers = [*(await provider.offers(Query())).offers, *(await provider.offers(Query(count=2))).offers]
     if "spot" in provider.facts.capabilities:
         offers += (await provider.offers(_SPOT)).offers
     usable = [offer for offer in offers if offer.available is not False and offer.usd_per_hour]
     for offer in sorted(usable, key=lambda offer: (offer.usd_per_hour, offer.offer_id)):
-        found.setdefault((offer.market, offer.pricing, offer.gpu_count > 1), offer)
+        found.setdefault((offer.market, offer.pricing, offer.arch, offer.gpu_count > 1), offer)
     assert found, f"{provider.name} sells nothing"
     return list(found.values())
 

@@ -153,12 +153,21 @@ def _path(error: ValidationError) -> str:
 
 def _message(error: ValidationError) -> str:
     if error.context:
-        inner = best_match(error.context)
-        return f"{_path(inner)} {_message(inner)} (and no other choice fits)"
+        return _no_choice(error)
     if error.validator == "type":
         return f"{_KINDS[type(error.instance)]} is not of type {error.validator_value!r}"
     text = error.message
     return text if len(text) <= _LONGEST_MESSAGE else f"{text[:_LONGEST_MESSAGE]}..."
+
+
+def _no_choice(error: ValidationError) -> str:
+    """Why none of several schemas fits: by the constant that tells them apart, if there is one."""
+    constants = {one.schema_path[0]: one for one in error.context if one.validator == "const"}
+    if len(constants) == len(error.validator_value):
+        one = next(iter(constants.values()))
+        return f"{_path(one)} {one.instance!r} is none of {[one.validator_value for one in constants.values()]}"
+    inner = best_match(error.context)
+    return f"{_path(inner)} {_message(inner)} (and no other choice fits)"
 
 
 def _unique(found: Iterable[T]) -> list[T]:

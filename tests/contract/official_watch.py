@@ -9,9 +9,11 @@ from __future__ import annotations
 import functools
 import re
 import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 from providers.sandbox.faults import TRANSPORT
 from providers.sandbox.world import Exchange, World
@@ -94,7 +96,7 @@ class Watch:
     def _is_garbled(self, exchange: Exchange) -> bool:
         """Whether a fault put something else in the answer's place.
 
-        A cut answer is recorded whole, and a lost one not at all. The mark of the fault is looked for in the answer,
+        A cut answer is recorded whole, a lost one not at all. The mark of the fault is looked for in the answer,
         for answers to requests that run side by side are recorded in any order.
         """
         happened = {kind for provider, kind, _ in self._world.faults.happened if provider == self.provider}
@@ -103,6 +105,8 @@ class Watch:
             "html": exchange.body.startswith(b"<html>") and exchange.status == 200,
             "oversized": len(exchange.body) > _OVERSIZED,
             "redirect": exchange.status == 302,
+            # It changes the media type, and of what it cuts nothing but a success is sure to be JSON.
+            "truncated": exchange.status >= 400,
         }
         assert marks.keys() <= TRANSPORT
         return exchange.faulty and any(marks[kind] for kind in happened & marks.keys())
@@ -110,20 +114,21 @@ class Watch:
 
 @functools.cache
 def differences(file: Path = LIST) -> tuple[Difference, ...]:
-    """The list.
+    """The list; an entry with several places is several differences.
 
     Raises:
         ValueError: an entry lacks something, or has something that no entry has.
     """
     entries = tomllib.loads(file.read_text(encoding="utf-8")).get("difference", [])
-    return tuple(_difference(number, entry) for number, entry in enumerate(entries, 1))
+    return tuple(one for number, entry in enumerate(entries, 1) for one in _expanded(number, entry, file))
 
 
-def _difference(number: int, entry: dict[str, str]) -> Difference:
+def _expanded(number: int, entry: dict[str, Any], file: Path) -> Iterator[Difference]:
     entry = {"says": "", **entry}
-    if entry.keys() != _KEYS or entry["where"] not in WHERE or not entry["reason"].strip():
-        raise ValueError(f"{LIST.name}: entry {number} must have {sorted(_KEYS)}, where from {WHERE}, and a reason")
-    return Difference(**entry)
+    if entry.keys() != _KEYS or entry["where"] not in WHERE or not (entry["reason"] and entry["source"]):
+        raise ValueError(f"{file.name}: entry {number}: needs {sorted(_KEYS)}, where from {WHERE}, reason and source")
+    for at in [entry["at"]] if isinstance(entry["at"], str) else entry["at"]:
+        yield Difference(**{**entry, "at": at})
 
 
 def _like(text: str, pattern: str) -> bool:

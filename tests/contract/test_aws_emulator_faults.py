@@ -407,7 +407,9 @@ async def test_the_state_survives_a_file(aws: Bench) -> None:
 
 
 async def test_environment_is_all_that_a_client_needs(aws: Bench) -> None:
+    assert aws.settings["ORCH_AWS_REGIONS"] == "us-east-1,us-west-2,eu-central-1"
     assert aws.settings.keys() == {
+        "ORCH_AWS_REGIONS",
         "AWS_ACCESS_KEY_ID",
         "AWS_SECRET_ACCESS_KEY",
         "AWS_DEFAULT_REGION",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -172,11 +173,13 @@ def test_keys_that_are_for_something_else_do_not_get_in(text: str) -> None:
         ("#!/bin/sh\nsystemd-run --on-active=7200 /sbin/poweroff\n", 7200),
         ("#!/bin/sh\nsystemd-run --on-active=2h systemctl poweroff\n", 7200),
         ('#cloud-config\npower_state:\n  mode: poweroff\n  delay: "+30"\n', 1800),
+        ('#cloud-config\nwrite_files: [{content: "OnCalendar=2026-11-22 14:00:00 UTC shutdown"}]\n', 7200),
         ("#!/bin/sh\necho hello\n", None),
     ],
 )
 def test_a_timed_shutdown_is_read_out_of_user_data(text: str, seconds: float | None) -> None:
-    assert userdata.switches_off_after(text.encode()) == seconds
+    boot = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+    assert userdata.switches_off_after(text.encode(), boot) == seconds
 
 
 @pytest.mark.parametrize(("behaviour", "state"), [("terminate", "terminated"), ("stop", "stopped")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -34,19 +35,27 @@ class Flows:
     env: dict[str, str]
     log: Path
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
+    def run(self, *words: str, stop_when: Path | None = None) -> subprocess.CompletedProcess[str]:
+        """Run the flow to its end; told to stop (SIGTERM) once the file *stop_when* exists."""
         argv = [str(self.python), str(HERE / "flows" / "train_flow.py"), *words]
-        return subprocess.Popen(
-            argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self.env, cwd=self.place.state
-        )
-
-    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        process = self.start(*words)
-        try:
-            out, err = process.communicate(timeout=PROCESS_S)
-        finally:
-            process.kill()
-        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+        folder = self.place.state
+        with open(folder / "out", "w+", encoding="utf-8") as out, open(folder / "err", "w+", encoding="utf-8") as err:
+            # Files, and a process group of its own: told to stop, prefect leaves its server behind.
+            process = subprocess.Popen(
+                argv, stdout=out, stderr=err, env=self.env, cwd=folder, start_new_session=True, text=True
+            )
+            try:
+                if stop_when is not None:
+                    _wait_for(stop_when, process)
+                    process.terminate()
+                status = process.wait(PROCESS_S)
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+            out.seek(0)
+            err.seek(0)
+            return subprocess.CompletedProcess(argv, status, out.read(), err.read())
 
     def reached_out(self) -> list[str]:
         """What somebody in the flow's processes wanted outside this computer."""
@@ -70,6 +79,14 @@ def flows(place: Place, prefect_home: Path, tmp_path: Path) -> Flows:
         "DO_NOT_TRACK": "1",
     }
     return Flows(python, place, env, log)
+
+
+def _wait_for(file: Path, process: subprocess.Popen[str]) -> None:
+    until = time.monotonic() + PROCESS_S
+    while not file.exists():
+        assert process.poll() is None, "the flow ended before it began to work"
+        assert time.monotonic() < until, "the flow never began to work"
+        time.sleep(0.1)
 
 
 def _proven_end(place: Place, name: str) -> dict[str, Any]:
@@ -124,16 +141,7 @@ def test_a_task_that_fails_fails_its_flow_and_its_retry_rents_anew_and_both_mach
 def test_a_flow_that_is_told_to_stop_ends_its_machine_first(flows: Flows, tmp_path: Path) -> None:
     """SIGTERM is how prefect's workers, systemd and Kubernetes cancel."""
     began = tmp_path / "began"
-    process = flows.start("--name", "stopped", "--command", f"touch {began}; sleep 600")
-    try:
-        until = time.monotonic() + PROCESS_S
-        while not began.exists() and process.poll() is None and time.monotonic() < until:
-            time.sleep(0.1)
-        assert began.exists(), process.communicate()[1] if process.poll() is not None else "it never began"
-        os.kill(process.pid, signal.SIGTERM)
-        process.communicate(timeout=PROCESS_S)
-    finally:
-        process.kill()
-    assert process.returncode != 0
+    done = flows.run("--name", "stopped", "--command", f"touch {began}; sleep 600", stop_when=began)
+    assert done.returncode == -signal.SIGTERM
     _proven_end(flows.place, "stopped")
     _nothing_bills(flows.place, machines=1)
