@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from orchestrator import probe, ssh
-from orchestrator.ending import remember
+from orchestrator.ending import LONGEST_WAIT_S, remember
 from orchestrator.engine import Engine, too_dear, where
 from orchestrator.spend import disk_usd_per_hour
 from orchestrator.store import AttemptRow, LeaseRow
@@ -66,7 +67,9 @@ class _Watch:
     def __init__(self, engine: Engine, row: AttemptRow, lease: LeaseRow) -> None:
         self._engine, self._row, self._lease = engine, row, lease
         self._facts: Facts = engine.provider(row.provider).facts
-        self._accepted = engine.env.monotonic()
+        # From the record, so that a take-over does not give a stuck machine its whole time again.
+        since = engine.env.now() - (row.accepted_at or row.started_at)
+        self._accepted = engine.env.monotonic() - max(0.0, since.total_seconds())
         self._running: float | None = None
         self._reached: float | None = None
         self._missing = 0
@@ -81,9 +84,13 @@ class _Watch:
         """
         row = self._row
         try:
+            if not await self._engine.same_account(row):
+                # Another account's listing proves nothing: neither that it runs nor that it is gone.
+                self._why = "the key opens another account now"
+                return None
             instance = await self._engine.provider(row.provider).find(row.ref)
         except RateLimited as error:
-            await self._engine.env.sleep(error.wait_s)
+            await self._engine.env.sleep(min(error.wait_s, LONGEST_WAIT_S))
             return None
         except ProviderError as error:
             self._why = str(error)  # an outage is not an absence; the deadline decides
@@ -156,7 +163,9 @@ class _Watch:
                     f"{name} was accepted, but did not run within {self._facts.accept_s:g} s. {self._why}".strip(),
                     code="boot-deadline",
                 )
-        elif now - self._running > self._facts.boot_s:
+        elif (
+            now - self._running > self._facts.boot_s or now - self._accepted > self._facts.accept_s + self._facts.boot_s
+        ):
             raise NotReachable(
                 f"{name} runs, but could not be reached within {self._facts.boot_s:g} s. {self._why}".strip(),
                 code="reach-deadline",
@@ -172,5 +181,7 @@ async def heartbeat(engine: Engine, every_s: float = 5.0) -> None:
     """Keep this process's claims alive until cancelled."""
     while True:
         await engine.env.sleep(every_s)
-        await engine.store.renew()
+        # One failed renewal (a busy store) must not end all renewals: the claims would lapse.
+        with contextlib.suppress(Exception):
+            await engine.store.renew()
         await asyncio.sleep(0)  # noqa: TID251 - lets others run where sleeping costs nothing (virtual time)

@@ -87,6 +87,9 @@ async def _error_of(task: asyncio.Task[_Answer], name: str) -> ProviderError | N
     error = task.exception()
     if error is None or isinstance(error, ProviderError):
         return error
+    if isinstance(error, Exception):
+        # A bug in one adapter is that provider's failure, not everybody's.
+        return ProviderError(f"{name}: {type(error).__name__}: {error}", code="adapter-bug")
     raise error
 
 

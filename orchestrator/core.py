@@ -35,7 +35,7 @@ from orchestrator.nothing import nothing, why_nothing
 from orchestrator.pace import StorePace
 from orchestrator.remote import Remote
 from orchestrator.renting import Renting
-from orchestrator.store import HoldRow, LeaseRow, Store, open_store
+from orchestrator.store import HoldRow, LeaseRow, LostClaim, Store, open_store
 from orchestrator.sweep import sweep
 from orchestrator.view import lease_views
 from policies.errors import BadInput
@@ -278,7 +278,9 @@ class Orchestrator:
         try:
             policy = tighten(load(request.policy), request.require)
             bounds = Bounds(request.deadline_s or policy.failover.deadline_s, policy.failover.max_spend_usd)
-            renting = Renting(self.engine, request, bounds, self.plan, self._views)
+            renting = Renting(
+                self.engine, request, bounds, self.plan, self._views, lambda plan: self._check(request, plan)
+            )
             if plan is None:
                 plan = await self.plan(request)
             if not plan.candidates and request.wait_s:
@@ -291,7 +293,8 @@ class Orchestrator:
         finally:
             LISTENER.reset(listener)
 
-    def _check(self, request: Request, plan: Plan) -> None:
+    def _check(self, request: Request, plan: Plan) -> Plan:
+        """*plan*, if it may be launched."""
         if request.keep or request.idle_s is not None:
             raise UsageError("--keep and --idle need a daemon, and there is none yet", hint="leave them out")
         if not plan.candidates:
@@ -313,6 +316,7 @@ class Orchestrator:
                     f"--ttl has nobody to enforce it at {', '.join(sorted(without))}",
                     hint="leave --ttl out and use `orch down`, or exclude them with --exclude-provider",
                 )
+        return plan
 
     @contextlib.asynccontextmanager
     async def rented(self, request: Request | None = None, **options: Any) -> AsyncIterator[Machine]:
@@ -329,8 +333,9 @@ class Orchestrator:
         if wanted.replicas != 1:
             raise UsageError("rented() is for one machine", hint="use up() and down() for several replicas")
         [lease] = await self.up(wanted)
-        machine = Machine(lease, (await self.remote(lease.id)).target)
+        machine: Machine | None = None
         try:
+            machine = Machine(lease, (await self.remote(lease.id)).target)
             yield machine
         finally:
             # Shielded: a cancelled pipeline must not leave a machine that bills.
@@ -339,9 +344,11 @@ class Orchestrator:
                 [ended] = await asyncio.shield(ending_task)
             except asyncio.CancelledError:
                 [ended] = await ending_task
-                machine.receipt = ended.receipt
+                if machine is not None:
+                    machine.receipt = ended.receipt
                 raise
-            machine.receipt = ended.receipt
+            if machine is not None:
+                machine.receipt = ended.receipt
 
     # -- looking after ------------------------------------------------------------------------------------
 
@@ -360,11 +367,17 @@ class Orchestrator:
             try:
                 for row in found:
                     await self.store.want_down(row.id)
-                await asyncio.gather(*(self._down_one(row.id) for row in found))
+                # Each for itself: one that cannot be ended must not keep the others from it.
+                results = await asyncio.gather(*(self._down_one(row.id) for row in found), return_exceptions=True)
             finally:
                 LISTENER.reset(listener)
+        for result in results:
+            if isinstance(result, BaseException) and not isinstance(result, (OrchError, LostClaim)):
+                raise result
         views = await self._views([await self.store.lease(row.id) for row in found])
         if any(view.state not in ("ended", "failed") for view in views):
+            if len(found) == 1 and isinstance(results[0], ConfigError):
+                raise results[0]
             raise OutcomeUnclear(
                 "not every end is confirmed: " + ", ".join(v.name for v in views if v.state == "ending"),
                 hint="it may still bill; run the same command again, or look at: orch show NAME",

@@ -16,6 +16,8 @@ WATCH = timedelta(hours=24)
 #: How long a command waits for an end before it leaves it to the next one (Fluence may refuse for minutes).
 PATIENCE_S = 90.0
 _FIRST_POLL_S, _LONGEST_POLL_S = 0.4, 10.0
+#: A provider may ask for any wait; one call of ours sleeps no longer than this at a time.
+LONGEST_WAIT_S = 30.0
 _LOOK_EVERY_S = 2.0
 
 
@@ -85,7 +87,7 @@ async def look(engine: Engine, row: AttemptRow) -> Instance | None:
                     f"{row.provider}: cannot look for {row.token}: {error}", code="cannot-look"
                 ) from error
             wait = error.wait_s if isinstance(error, RateLimited) else _LOOK_EVERY_S
-            await env.sleep(wait)
+            await env.sleep(min(wait, LONGEST_WAIT_S))
             continue
         if found is not None and found.phase is not Phase.GONE:
             return found
@@ -123,6 +125,30 @@ async def keep_left(engine: Engine, row: AttemptRow, error: ProviderError) -> No
         await engine.emit("warning", f"the failed call left {ids} behind; ending it", row=row)
 
 
+async def keep_instance(engine: Engine, row: AttemptRow, instance: Instance) -> None:
+    """Save a machine that came of a lease we have lost as something to be terminated, unless its attempt is open."""
+    attempts = (await engine.store.attempts([row.lease])).get(row.lease, [])
+    stored = next((each for each in attempts if each.token == row.token), None)
+    if stored is not None and stored.state != "closed":
+        return  # whoever took the lease over finds it by its token
+    item = Debris(
+        token=row.token,
+        provider=instance.provider,
+        account=instance.account,
+        instance_id=instance.id,
+        handle=dict(instance.handle),
+        found_at=engine.env.now(),
+    )
+    await engine.store.add_debris([item])
+    for each in await engine.store.debris(row.token):
+        await end_debris(engine, each, until=engine.env.monotonic() + PATIENCE_S)
+
+
+async def end_all_debris(engine: Engine, row: AttemptRow) -> None:
+    """End what earlier calls under the attempt's token left behind; what does not end now is left to `resume`."""
+    await _end_debris(engine, row, engine.env.monotonic() + PATIENCE_S)
+
+
 async def end_debris(engine: Engine, item: Debris, *, until: float) -> bool:
     """Terminate one left-over until it is gone; False if that could not be confirmed in time."""
     if not await engine.same_account(item):
@@ -136,7 +162,7 @@ async def end_debris(engine: Engine, item: Debris, *, until: float) -> bool:
                 return True
         except ProviderError as error:
             if isinstance(error, RateLimited):
-                pause = max(pause, error.wait_s)
+                pause = max(pause, min(error.wait_s, LONGEST_WAIT_S))
         if engine.env.monotonic() >= until:
             return False
         await engine.env.sleep(pause)
@@ -168,7 +194,7 @@ async def _until_gone(engine: Engine, row: AttemptRow, until: float) -> str | No
         except ProviderError as error:
             row.error = row.error or error_view(error)
             if isinstance(error, RateLimited):
-                pause = max(pause, error.wait_s)
+                pause = max(pause, min(error.wait_s, LONGEST_WAIT_S))
         if env.monotonic() >= until:
             return None
         await env.sleep(pause)
@@ -215,11 +241,11 @@ async def _close_with_receipt(engine: Engine, row: AttemptRow, lease: LeaseRow, 
 
 async def settle(engine: Engine, lease: LeaseRow, rows: list[AttemptRow]) -> None:
     """Close the lease if every attempt is closed; otherwise it stays `ending`."""
-    if any(row.state != "closed" for row in rows):
-        if lease.state != "ending":
-            await engine.move(lease, "ending")
-        return
     if lease.state in ("ended", "failed"):
+        return
+    if any(row.state != "closed" for row in rows):
+        if lease.state not in ("ending", "planned"):
+            await engine.move(lease, "ending")
         return
     ran = any(row.running_at is not None for row in rows)
     ended = lease.state != "planned" and (ran or lease.wanted == "down")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -67,7 +68,9 @@ class Engine:
         log.event(event)
         listener = LISTENER.get()
         if listener is not None:
-            listener(event)
+            # Whoever listens may break (a closed pipe); what is being rented or ended must not break with it.
+            with contextlib.suppress(Exception):
+                listener(event)
 
     async def move(self, lease: LeaseRow, state: LeaseState) -> None:
         """Take a lease along one edge of its machine, and save it."""

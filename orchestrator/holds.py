@@ -28,7 +28,7 @@ def hold_for(error: ProviderError, offer: Offer) -> HoldRow | None:
         if scope == "zone":
             fields["zone"] = offer.zone
         # Missing capacity and quota concern a kind of machine; an outage concerns everything there.
-        if error.type in _MACHINE:
+        if error.type in _MACHINE or scope == "type":
             fields["instance_type"] = offer.instance_type
     elif scope == "provider":
         fields["account"] = None

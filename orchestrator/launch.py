@@ -14,11 +14,11 @@ from typing import TypeVar
 
 from orchestrator import ending
 from orchestrator import lease as machine
-from orchestrator.boot import boot
-from orchestrator.engine import Engine, error_view, too_dear, where
+from orchestrator.boot import WantedGone, boot
+from orchestrator.engine import PRICE_SLACK, Engine, error_view, too_dear, where
 from orchestrator.holds import hold_for, matches
 from orchestrator.spend import accrued
-from orchestrator.store import AttemptRow, HoldRow, LeaseRow
+from orchestrator.store import AttemptRow, HoldRow, LeaseRow, LostClaim
 from policies.plan import Candidate
 from policies.request import Request, is_container
 from providers import naming
@@ -65,6 +65,7 @@ class Launcher:
         inflight: launch calls on their way, by token; a cancel waits for them, because they may have an effect.
         ends: ends of failed attempts that go on beside the next try.
         asked: tokens under which a provider was asked to launch.
+        unsure: tokens of which one answer was lost: a later refusal under them proves nothing.
     """
 
     engine: Engine
@@ -73,6 +74,7 @@ class Launcher:
     inflight: dict[str, asyncio.Task[Instance]] = field(default_factory=dict)
     ends: set[asyncio.Task[bool]] = field(default_factory=set)
     asked: set[str] = field(default_factory=set)
+    unsure: set[str] = field(default_factory=set)
     _taken: set[str] = field(default_factory=set)
 
     async def run(self, lease: LeaseRow, candidates: Sequence[Candidate], rows: list[AttemptRow]) -> AttemptRow:
@@ -92,6 +94,10 @@ class Launcher:
                 raise Exhausted(f"the policy's {self.bounds.deadline_s:g} s for failover are over", last)
             if self._overspent(rows):
                 raise Exhausted(f"failed tries cost more than {self.bounds.max_spend_usd} USD", last)
+            if await self.engine.store.wanted(lease.id) == "down":
+                raise WantedGone
+            if lease.ends_at is not None and env.now() >= lease.ends_at:
+                raise Exhausted("its time was over before it ran", last)
             offer = self._next(left, await self.engine.store.holds())
             if offer is None:
                 raise Exhausted("no candidate is left", last)
@@ -155,6 +161,7 @@ class Launcher:
             await self._refused(lease, row, error)
             raise
         await self._accepted(lease, row, instance)
+        await ending.end_all_debris(self.engine, row)
         return await self.finish_boot(lease, row)
 
     async def finish_boot(self, lease: LeaseRow, row: AttemptRow) -> AttemptRow:
@@ -210,6 +217,7 @@ class Launcher:
     async def _intend(self, lease: LeaseRow, quoted: Offer, planned: Offer, rows: list[AttemptRow]) -> AttemptRow:
         """Save the intent: token, account, offer, promise and the fully resolved spec."""
         engine, request = self.engine, self.request
+        assert planned.usd_per_hour is not None, "`_quote` refuses offers without a price"
         provider = engine.provider(quoted.provider)
         account = await provider.account()
         n = lease.attempt_n + 1
@@ -228,7 +236,7 @@ class Launcher:
             env=dict(request.env),
             ports=tuple(request.port),
             disk_gib=int(request.disk_gib),
-            max_usd_per_hour=planned.usd_per_hour,
+            max_usd_per_hour=planned.usd_per_hour * PRICE_SLACK,
             ends_at=lease.ends_at,
         )
         spec = await provider.resolve(quoted, spec)
@@ -259,11 +267,20 @@ class Launcher:
         provider = self.engine.provider(row.provider)
 
         async def ask() -> Instance:
+            # If somebody took the lease over while we stood still, nothing may be rented under it any more.
+            await self.engine.store.save_attempt(row, lease)
             task = asyncio.ensure_future(provider.launch(row.offer, row.spec, row.token))
             self.inflight[row.token] = task
             self.asked.add(row.token)
-            # A cancelled caller must not cut the call: it may have its effect all the same.
-            return await asyncio.shield(task)
+            try:
+                # A cancelled caller must not cut the call: it may have its effect all the same.
+                return await asyncio.shield(task)
+            except ProviderError as error:
+                if isinstance(error, OutcomeUnknown):
+                    self.unsure.add(row.token)
+                # Saved at once: a repeated call answers differently, and what the first one left would be forgotten.
+                await ending.keep_left(self.engine, row, error)
+                raise
 
         try:
             return await self._patiently(ask, lease, row.offer)
@@ -280,8 +297,8 @@ class Launcher:
             return await self._patiently(ask, lease, row.offer)
         except OutcomeUnknown as again:
             return await self._look(lease, row, again)
-        except Unavailable:
-            # The first call may have had its effect although this one had none.
+        except ProviderError:
+            # The first call may have had its effect, whatever this one says of itself.
             return await self._look(lease, row, error)
 
     async def _look(self, lease: LeaseRow, row: AttemptRow, error: OutcomeUnknown) -> Instance:
@@ -319,7 +336,12 @@ class Launcher:
     async def _accepted(self, lease: LeaseRow, row: AttemptRow, instance: Instance) -> None:
         ending.remember(row, instance)
         row.accepted_at = self.engine.env.now()
-        await self.engine.move_attempt(row, lease, "live")
+        try:
+            await self.engine.move_attempt(row, lease, "live")
+        except LostClaim:
+            # Somebody took the lease over while we stood still, and may have closed the attempt as never made.
+            await ending.keep_instance(self.engine, row, instance)
+            raise
         self.inflight.pop(row.token, None)
         await self.engine.emit("accepted", f"{where(row.offer)}: accepted as {instance.id}", lease=lease, row=row)
 
@@ -327,14 +349,13 @@ class Launcher:
         """Close a refused attempt; what it left behind, or may have made, is ended beside the next try."""
         row.error, row.outcome = error_view(error), error.type
         self.inflight.pop(row.token, None)
-        if error.left:
-            await ending.keep_left(self.engine, row, error)
+        debris = await self.engine.store.debris(row.token)
         if isinstance(error, OutcomeUnknown):
             if error.code in ("other-account", "cannot-look"):
                 await self.engine.move_attempt(row, lease, "ending")
                 return
             row.watch_until = self.engine.env.now() + ending.WATCH
-        if error.left:
+        if debris:
             await self.engine.move_attempt(row, lease, "ending")
             self._end_beside(row, lease, error.type)
             return

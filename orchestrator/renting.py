@@ -19,7 +19,7 @@ from orchestrator.store import AttemptRow, LeaseRow, LostClaim
 from policies.plan import Plan
 from policies.request import Request
 from providers.env import ManualEnv
-from providers.errors import ProviderError
+from providers.errors import OutcomeUnknown, ProviderError
 
 ENDS_WAIT_S = 60.0
 WAIT_EVERY_S = 30.0
@@ -31,6 +31,7 @@ class Renting:
     Args:
         plan: reads the market and judges it, for `--wait`.
         views: turns leases into what users see.
+        check: refuses a plan that must not be launched (nothing kept, no enforcer for an option).
     """
 
     def __init__(
@@ -40,10 +41,11 @@ class Renting:
         bounds: Bounds,
         plan: Callable[[Request], Awaitable[Plan]],
         views: Callable[[Sequence[LeaseRow]], Awaitable[list[Lease]]],
+        check: Callable[[Plan], Plan],
     ) -> None:
         self.engine, self.request = engine, request
         self.env, self.store = engine.env, engine.store
-        self.plan, self.views = plan, views
+        self.plan, self.views, self.check = plan, views, check
         self.launcher = Launcher(engine, request, bounds)
         self.waiting_until = self.env.monotonic() + request.wait_s
         self.leases: list[LeaseRow] = []
@@ -98,9 +100,9 @@ class Renting:
                     return await self.launcher.run(lease, current.candidates, self.rows[lease.id])
                 except Exhausted as error:
                     over = self.env.monotonic() >= self.waiting_until
-                    if over or (error.last is not None and not _worth_waiting(error.last)):
+                    if over or self._out_of_time(lease) or (error.last is not None and not _worth_waiting(error.last)):
                         raise
-                    current = await self.wait_for_candidates(None)
+                    current = self.check(await self.wait_for_candidates(None))
 
         tasks = [asyncio.create_task(one(lease)) for lease in self.leases]
         try:
@@ -110,6 +112,9 @@ class Renting:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             raise
+
+    def _out_of_time(self, lease: LeaseRow) -> bool:
+        return lease.ends_at is not None and self.env.now() >= lease.ends_at
 
     async def wait_for_candidates(self, plan: Plan | None) -> Plan:
         """Read the market again and again, with fresh quotes, until something can be had or time is up (`--wait`)."""
@@ -144,8 +149,9 @@ class Renting:
             failed.append(result)
             if isinstance(result, LostClaim):
                 continue
-            if isinstance(result, WantedGone):
-                await self._end_rows(lease, rows[lease.id], "user")
+            if not isinstance(result, Exhausted):
+                # Wanted gone, or something unforeseen: whatever was begun for this replica ends.
+                await self._end_rows(lease, rows[lease.id], "user" if isinstance(result, WantedGone) else "error")
             await ending.settle(self.engine, lease, rows[lease.id])
         views = tuple(await self.views(leases))
         if any(isinstance(error, LostClaim) for error in failed):
@@ -188,12 +194,12 @@ class Renting:
                 await self.store.want_down(lease.id)
                 lease.wanted = "down"
             await engine.emit("interrupted", "stopped by the user; ending what was begun")
-            for lease in leases:
-                await self._land(lease, rows[lease.id])
-                await self._end_rows(lease, rows[lease.id], "cancelled")
+            # Side by side, and each for itself: what goes wrong with one must not keep the others from ending.
+            await asyncio.gather(*(self._undo_one(lease) for lease in leases), return_exceptions=True)
             await self._finish_ends()
             for lease in leases:
-                await ending.settle(engine, lease, rows[lease.id])
+                with contextlib.suppress(LostClaim):
+                    await ending.settle(engine, lease, rows[lease.id])
         except asyncio.CancelledError:
             raise Interrupted(
                 "stopped twice: what was begun may still be running and billing",
@@ -208,6 +214,10 @@ class Renting:
                 leases=views,
             ) from None
         raise Interrupted("stopped; what was begun is ended, nothing bills", leases=views) from None
+
+    async def _undo_one(self, lease: LeaseRow) -> None:
+        await self._land(lease, self.rows[lease.id])
+        await self._end_rows(lease, self.rows[lease.id], "cancelled")
 
     async def _land(self, lease: LeaseRow, rows: list[AttemptRow]) -> None:
         """A launch call that was on its way is waited for: it may have had its effect."""
@@ -224,7 +234,8 @@ class Renting:
                 instance = await asyncio.shield(task)
             except ProviderError as error:
                 await ending.keep_left(self.engine, row, error)
-                if error.type not in ("OutcomeUnknown",) and not error.left:
+                unsure = row.token in self.launcher.unsure or isinstance(error, OutcomeUnknown)
+                if not unsure and not await self.store.debris(row.token):
                     row.outcome = error.type
                     await self.engine.move_attempt(row, lease, "closed")
                 continue

@@ -16,7 +16,8 @@ from orchestrator.boot import WantedGone
 from orchestrator.engine import Engine, error_view, where
 from orchestrator.errors import ConfigError
 from orchestrator.launch import Bounds, Launcher
-from orchestrator.store import AttemptRow, LeaseRow
+from orchestrator.lease import IllegalTransition
+from orchestrator.store import AttemptRow, LeaseRow, LostClaim
 from policies.request import Request
 from providers.base import Phase
 from providers.errors import OutcomeUnknown, ProviderError
@@ -31,27 +32,34 @@ async def resume(engine: Engine, *, limit_s: float | None = None) -> list[str]:
     after *limit_s* real seconds) stays on record, and the next command goes on.
     """
     pending = {row.lease for row in await engine.store.open_attempts() if row.state in ("intent", "ending")}
-    work = [
-        lease.id
-        for lease in await engine.store.leases()
-        if lease.state in UNSTEADY or lease.wanted == "down" or lease.id in pending
+    work = {
+        lease.id for lease in await engine.store.leases() if lease.state in UNSTEADY or lease.wanted == "down"
+    } | pending  # an attempt may be open although its lease is over: a machine that turned up late
+    touched = [
+        lease_id for lease_id in await asyncio.gather(*(_one(engine, id_, limit_s) for id_ in sorted(work))) if lease_id
     ]
-    touched = [lease_id for lease_id in await asyncio.gather(*(_one(engine, id_, limit_s) for id_ in work)) if lease_id]
-    await _watched(engine)
-    await _debris(engine)
+    try:
+        async with asyncio.timeout(limit_s):
+            await _watched(engine)
+            await _debris(engine)
+    except TimeoutError:
+        await engine.emit("warning", "looking after what turned up late goes on with the next command")
     return touched
 
 
 async def _one(engine: Engine, lease_id: str, limit_s: float | None) -> str | None:
     lease = await engine.store.claim(lease_id)
-    if lease is None or lease.state in ("ended", "failed"):
+    if lease is None:
         return None
     try:
         async with asyncio.timeout(limit_s):
             await _settle(engine, lease)
     except TimeoutError:
         await engine.emit("warning", f"{lease.name} is still {lease.state}; the next command goes on", lease=lease)
-    except (ProviderError, WantedGone, ConfigError) as error:
+    except LostClaim:
+        return None  # somebody else goes on with it
+    except (ProviderError, WantedGone, ConfigError, IllegalTransition) as error:
+        # One lease that cannot be settled must not keep the others, or the command after this, from their work.
         await engine.emit("warning", f"{lease.name} is not settled yet: {error}", lease=lease)
     finally:
         await engine.store.release(lease.id)
@@ -69,36 +77,42 @@ async def _settle(engine: Engine, lease: LeaseRow) -> None:
     if lease.wanted == "down" or lease.state == "ending":
         for row in rows:
             await end(engine, row, lease, "user")
-    elif current is not None and current.state in ("intent", "live"):
-        await _finish(engine, lease, current, rows)
-        if lease.state == "running":
-            return
+    elif (
+        current is not None
+        and current.state in ("intent", "live")
+        and lease.state != "running"
+        and await _finish(engine, lease, current, rows)
+    ):
+        return
     if lease.state == "running" and current is not None and current.state == "live":
         return
     await ending.settle(engine, lease, rows)
 
 
 async def end(engine: Engine, row: AttemptRow, lease: LeaseRow, why: str) -> bool:
-    """End one attempt; what cannot be looked up now stays `ending`."""
+    """End one attempt; what cannot be looked up or asked for now stays `ending`."""
     try:
         return await ending.end_attempt(engine, row, lease, why=why)
-    except OutcomeUnknown as error:
+    except (ProviderError, ConfigError) as error:
         await engine.emit("warning", str(error), lease=lease, row=row)
         return False
 
 
-async def _finish(engine: Engine, lease: LeaseRow, row: AttemptRow, rows: list[AttemptRow]) -> None:
+async def _finish(engine: Engine, lease: LeaseRow, row: AttemptRow, rows: list[AttemptRow]) -> bool:
+    """Bring what was begun to running, and say whether it runs; what does not run is ended."""
     request = msgspec.json.decode(lease.request, type=Request)
     launcher = Launcher(engine, request, Bounds())
     try:
         if row.state == "intent" and not await _adopt(engine, lease, row):
-            return
+            return False
         await launcher.finish_boot(lease, row)
+        return True
     except (ProviderError, WantedGone):
         for task in launcher.ends:
             await task
         for each in rows:
             await end(engine, each, lease, "interrupted")
+        return False
 
 
 async def _adopt(engine: Engine, lease: LeaseRow, row: AttemptRow) -> bool:
@@ -132,14 +146,17 @@ async def _watched(engine: Engine) -> None:
         lease = await engine.store.claim(row.lease)
         if lease is None:
             continue
-        await engine.emit("orphan-found", f"{found.id} turned up late at {where(row.offer)}", lease=lease, row=row)
-        ending.remember(row, found)
-        row.error = row.error or error_view(OutcomeUnknown("turned up late"))
-        # The attempt was closed in the belief that nothing exists; the record follows the facts.
-        row.state, row.asked_end_at, row.receipt, row.ended_at = "ending", engine.env.now(), None, None
-        await engine.store.save_attempt(row, lease)
-        await end(engine, row, lease, "late")
-        await engine.store.release(lease.id)
+        try:
+            message = f"{found.id} turned up late at {where(row.offer)}"
+            await engine.emit("orphan-found", message, lease=lease, row=row)
+            ending.remember(row, found)
+            row.error = row.error or error_view(OutcomeUnknown("turned up late"))
+            # The attempt was closed in the belief that nothing exists; the record follows the facts.
+            row.state, row.asked_end_at, row.receipt, row.ended_at = "ending", engine.env.now(), None, None
+            await engine.store.save_attempt(row, lease)
+            await end(engine, row, lease, "late")
+        finally:
+            await engine.store.release(lease.id)
 
 
 async def _debris(engine: Engine) -> None:

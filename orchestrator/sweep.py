@@ -28,7 +28,12 @@ async def sweep(engine: Engine, *, delete: bool) -> list[Stray]:
         except ProviderError as error:
             await engine.emit("source-failed", f"{name}: {error}", provider=name)
             raise OutcomeUnclear(f"could not look at {name}: {error}", hint="nothing was ended there") from None
-        known = {row.token for row in await engine.store.open_attempts() if row.account == account}
+        alive_leases = {lease.id for lease in await engine.store.leases()}
+        known = {
+            row.token
+            for row in await engine.store.open_attempts()
+            if row.account == account and row.lease in alive_leases
+        }
         for instance in alive:
             age = None if instance.created_at is None else engine.env.now() - instance.created_at
             newborn = age is not None and age < timedelta(seconds=STRAY_GRACE_S)

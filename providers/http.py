@@ -7,6 +7,7 @@ told apart into "proven before the effect" (`Unavailable`) and "nobody knows" (`
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import json
 from collections.abc import Callable, Mapping
@@ -25,7 +26,7 @@ from providers.errors import OutcomeUnknown, ProviderError, RateLimited, Unavail
 USER_AGENT = "gpu-orch/0.1 (+https://pypi.org/project/gpu-orch/)"
 MAX_BODY = 32 * 1024 * 1024
 MAX_TEXT = 600
-CONNECT_S, READ_S = 5.0, 30.0
+CONNECT_S, READ_S, TOTAL_S = 5.0, 30.0, 60.0
 READ_TRIES = 3
 LONGEST_READ_WAIT_S = 65.0
 
@@ -93,7 +94,7 @@ class Reply:
         """The body as JSON, or None where it is none: error readers have to look at whatever comes."""
         try:
             return self.json()
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
 
     def retry_after(self, now: datetime) -> float | None:
@@ -101,7 +102,7 @@ class Reply:
         value = self.headers.get("retry-after", "").strip()
         if not value:
             return None
-        if value.replace(".", "", 1).isdigit():
+        if value.isascii() and value.replace(".", "", 1).isdigit():
             return float(value)
         try:
             when = parsedate_to_datetime(value)
@@ -237,11 +238,15 @@ class Http:
     ) -> Reply:
         request = self._client.build_request(method, path, params=params, json=json_body, headers=headers)
         try:
-            response = await self._client.send(request, stream=True)
-            try:
-                body = await _read_limited(response)
-            finally:
-                await response.aclose()
+            # httpx limits the pause between two bytes, not the whole: a trickle would go on for ever.
+            async with asyncio.timeout(TOTAL_S):
+                response = await self._client.send(request, stream=True)
+                try:
+                    body = await _read_limited(response)
+                finally:
+                    await response.aclose()
+        except TimeoutError as error:
+            raise self._unsure(repeatable, f"no whole answer within {TOTAL_S:g} s", "timeout") from error
         except _BEFORE_EFFECT as error:
             raise Unavailable(self._say(f"{self._provider} cannot be reached: {error!r}"), code="not-reached") from None
         except _TooBig as error:

@@ -19,7 +19,8 @@ import sqlalchemy as sa
 from orchestrator.errors import ConfigError
 from orchestrator.store.tables import SCHEMA
 
-BUSY_S = 20.0
+#: Less than a claim lasts (`store.CLAIM_S`): a process that waits for the file must not lose its claims by it.
+BUSY_S = 10.0
 _NETWORK_FS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "afs", "glusterfs", "fuse.glusterfs"})
 
 

@@ -16,13 +16,13 @@ from providers.env import Env
 def new(env: Env) -> str:
     """A name for this process: ``host|pid|start|random``."""
     pid = os.getpid()
-    return f"{socket.gethostname()[:60]}|{pid}|{_started(pid) or ''}|{env.new_id(8)}"
+    return f"{_host()}|{pid}|{_started(pid) or ''}|{env.new_id(8)}"
 
 
 def is_dead(name: str | None) -> bool:
     """Whether *name* was a process of this computer and is certainly no more."""
     parts = (name or "").split("|")
-    if len(parts) != 4 or parts[0] != socket.gethostname()[:60] or not parts[1].isdigit():
+    if len(parts) != 4 or parts[0] != _host() or not parts[1].isdigit():
         return False
     pid, start = int(parts[1]), parts[2]
     try:
@@ -34,6 +34,15 @@ def is_dead(name: str | None) -> bool:
     now = _started(pid)
     # The number may have been given to another process since; the start time tells them apart.
     return bool(start and now and now != start)
+
+
+def _host() -> str:
+    """This computer, as far as process numbers go: containers with one name may count them apart."""
+    try:
+        space = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        space = ""
+    return f"{socket.gethostname()[:60]}{space.removeprefix('pid:')}"
 
 
 def _started(pid: int) -> str | None:

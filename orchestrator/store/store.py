@@ -88,6 +88,8 @@ class Store:
         self._db = database
         self._env = env
         self.holder = holder.new(env)
+        #: Leases that a task of this process works on right now: not to be claimed by another task beside it.
+        self._held: set[str] = set()
 
     async def close(self) -> None:
         """Close all connections."""
@@ -123,6 +125,7 @@ class Store:
                     hint=f"choose another --name, or end that one: orch down {row.name}",
                 )
             await tx.run(t.lease.insert().values(**lease_values(row)))
+        self._held.add(row.id)
 
     async def find_lease(self, ref: str) -> LeaseRow:
         """The lease with that id, name (the newest, open ones first) or unique id prefix.
@@ -177,6 +180,8 @@ class Store:
         A claim ends by release, by its time (`CLAIM_S`), or at once when its holder was a process of this
         computer that is no more.
         """
+        if lease_id in self._held:
+            return None
         now = self._env.now()
         async with self._db.begin(write=True) as tx:
             query = sa.select(t.lease).where(t.lease.c.id == lease_id)
@@ -196,7 +201,8 @@ class Store:
                 .where(t.lease.c.id == lease_id)
                 .values(owner=row.owner, owner_until=row.owner_until, fence=row.fence)
             )
-            return row
+        self._held.add(lease_id)
+        return row
 
     async def renew(self) -> None:
         """Extend every claim of this process."""
@@ -209,6 +215,7 @@ class Store:
 
     async def release(self, lease_id: str) -> None:
         """Give a claim up, so that anybody may go on."""
+        self._held.discard(lease_id)
         async with self._db.begin(write=True) as tx:
             await tx.run(
                 t.lease.update()
@@ -232,6 +239,7 @@ class Store:
                 .values(**values, version=t.lease.c.version + 1)
             )
             if changed != 1:
+                self._held.discard(row.id)
                 raise LostClaim(row.id)
 
     # -- attempts -----------------------------------------------------------------------------------------

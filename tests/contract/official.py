@@ -92,8 +92,9 @@ class Description:
         Args:
             answered: hold the answer to it, too; False where a fault garbled it on the way.
         """
-        fitting = [(one, found) for one in self.operations if (found := one.fits(exchange.method, exchange.path))
-                   is not None]
+        fitting = [
+            (one, found) for one in self.operations if (found := one.fits(exchange.method, exchange.path)) is not None
+        ]
         # A path without parameters outdoes one with them.
         fewest = min((len(found) for _, found in fitting), default=0)
         judged = [
@@ -202,17 +203,8 @@ class _Judge:
             yield self._found(where, "Content-Type", f"{kind or 'none'} is not described")
             return
         schema = described["content"][kind].get("schema", True)
-        value: Any = body.decode()
-        if kind.endswith("json"):
-            try:
-                value = json.loads(body)
-            except ValueError as error:
-                yield self._found(where, "$", f"no JSON: {error}")
-                return
-        for at, message in self.document.problems(schema, value):
+        for at, message in self.document.body_problems(schema, body, is_json=kind.endswith("json")):
             yield self._found(where, at, message)
-        for at in self.document.undescribed(schema, value):
-            yield self._found(where, at, "not described")
 
 
 def _operations(document: Document) -> Iterator[Operation]:

@@ -1,9 +1,10 @@
-"""A scripted conversation of a real adapter with its emulator: every verb, and every fault that gets a parsed answer."""
+"""A scripted conversation of a real adapter with its emulator: every verb, and every fault that is answered."""
 
 from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
@@ -83,7 +84,7 @@ async def _refused(cloud: Cloud) -> None:
     for number, kind in enumerate(sorted(semantic), 1):
         provider = cloud.provider()
         ref = await attempt(provider, await cloud.offer(provider), number)
-        lag = {"seconds": provider.facts.consistency_s / 2} if kind == "list_lag" else {}
+        lag: dict[str, Any] = {"seconds": provider.facts.consistency_s / 2} if kind == "list_lag" else {}
         cloud.faults.add(kind, times=-1, **lag)
         await _all_verbs(cloud, cloud.provider(), ref)
         await _tidy(cloud, provider)
@@ -94,7 +95,7 @@ async def _disturbed(cloud: Cloud) -> None:
     for number, kind in enumerate((*ANSWERED, *GARBLED), 1):
         provider = cloud.provider()
         ref = await attempt(provider, await cloud.offer(provider), number)
-        more = {"retry_after": 7} if kind == "rate_limit" else {}
+        more: dict[str, Any] = {"retry_after": 7} if kind == "rate_limit" else {}
         for verb in ("offers", "price", "launch", "find", "owned", "terminate", "account"):
             cloud.faults.add(kind, verb=verb, **more)
         await _all_verbs(cloud, cloud.provider(), ref)

@@ -6,6 +6,8 @@ OpenAPI 3.1 schemas are JSON Schema 2020-12 as they stand. Those of OpenAPI 3.0 
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Iterable, Iterator
 from datetime import datetime
@@ -20,7 +22,15 @@ T = TypeVar("T")
 
 _BASE = "urn:official"
 _FORMATS = FormatChecker()
-_KINDS = {dict: "object", list: "array", str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null"}
+_KINDS = {
+    dict: "object",
+    list: "array",
+    str: "string",
+    bool: "boolean",
+    int: "integer",
+    float: "number",
+    type(None): "null",
+}
 #: A message quotes the value that is wrong, which may be a whole listing.
 _LONGEST_MESSAGE = 240
 
@@ -61,6 +71,7 @@ class Document:
         resource = DRAFT202012.create_resource(self.value)
         self._registry: Registry[Any] = Registry().with_resource(_BASE, resource)
         self._validators: dict[int, Any] = {}
+        self._judged: dict[tuple[int, bytes], list[tuple[str, str]]] = {}
 
     def follow(self, node: Any) -> Any:
         """*node*, or what it refers to."""
@@ -77,6 +88,27 @@ class Document:
             self._validators[id(schema)] = _Validator(schema, registry=self._registry, format_checker=_FORMATS)
         errors = self._validators[id(schema)].iter_errors(value)
         return _unique((_path(error), _message(error)) for error in errors)
+
+    def body_problems(self, schema: Any, body: bytes, *, is_json: bool) -> list[tuple[str, str]]:
+        """What *body* breaks of *schema*, and its members that are not described.
+
+        Remembered, for whole catalogues come back unchanged a hundred times in a test run.
+        """
+        key = (id(schema), hashlib.sha256(body).digest())
+        if key not in self._judged:
+            self._judged[key] = list(self._body_problems(schema, body, is_json=is_json))
+        return self._judged[key]
+
+    def _body_problems(self, schema: Any, body: bytes, *, is_json: bool) -> Iterator[tuple[str, str]]:
+        value: Any = body.decode()
+        if is_json:
+            try:
+                value = json.loads(body)
+            except ValueError as error:
+                yield "$", f"no JSON: {error}"
+                return
+        yield from self.problems(schema, value)
+        yield from ((at, "not described") for at in self.undescribed(schema, value))
 
     def undescribed(self, schema: Any, value: Any, path: str = "$") -> list[str]:
         """JSON paths of members of *value* that *schema* neither names nor leaves room for.
@@ -162,11 +194,12 @@ def _message(error: ValidationError) -> str:
 
 def _no_choice(error: ValidationError) -> str:
     """Why none of several schemas fits: by the constant that tells them apart, if there is one."""
-    constants = {one.schema_path[0]: one for one in error.context if one.validator == "const"}
-    if len(constants) == len(error.validator_value):
+    constants = {one.schema_path[0]: one for one in error.context or () if one.validator == "const"}
+    choices: Any = error.validator_value
+    if len(constants) == len(choices):
         one = next(iter(constants.values()))
         return f"{_path(one)} {one.instance!r} is none of {[one.validator_value for one in constants.values()]}"
-    inner = best_match(error.context)
+    inner = best_match(error.context or ())
     return f"{_path(inner)} {_message(inner)} (and no other choice fits)"
 
 

@@ -63,13 +63,18 @@ class Difference:
 
 
 class Watch:
-    """A recorder for `World.recorder`. It judges nothing where the provider has published no description."""
+    """A recorder for `World.recorder`. It judges nothing where the provider has published no description.
 
-    def __init__(self, provider: str, world: World) -> None:
+    Args:
+        seen: where it counts, too, beside its own `tally`; everything seen in this process, unless given.
+    """
+
+    def __init__(self, provider: str, world: World, seen: dict[str, Tally] | None = None) -> None:
         self.provider = provider
         self.tally = Tally(FILES.get(provider, ""))
         self.unlisted: dict[Finding, None] = {}
         self._world = world
+        self._seen = SEEN if seen is None else seen
         self._description = description(provider)
 
     def __call__(self, exchange: Exchange) -> None:
@@ -78,7 +83,9 @@ class Watch:
             return
         answered = not self._is_garbled(exchange)
         name, findings = self._description.judge(exchange, answered=answered)
-        seen = Tally(self.tally.source, validated=int(answered), requests=int(not answered), operations={name})
+        seen = Tally(self.tally.source)
+        if not any(finding.where == "operation" for finding in findings):
+            seen = Tally(self.tally.source, int(answered), int(not answered), {name})
         for finding in findings:
             entry = next((one for one in differences() if one.covers(finding)), None)
             if entry is None:
@@ -86,7 +93,7 @@ class Watch:
             else:
                 seen.differences.add(str(entry))
         self.tally.add(seen)
-        SEEN.setdefault(self.provider, Tally(seen.source)).add(seen)
+        self._seen.setdefault(self.provider, Tally(seen.source)).add(seen)
 
     def check(self) -> None:
         """Fail on what differs and is not listed."""

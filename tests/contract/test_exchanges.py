@@ -6,6 +6,7 @@ One conversation per provider goes through all verbs and all faults; `tests/conf
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,7 @@ NEEDED = {
 )
 def provider(request: pytest.FixtureRequest, spec_dir: Path) -> str:
     name: str = request.param
-    if description(name, spec_dir) is None:
+    if description(name) is None:
         pytest.skip(f"no {FILES[name]}: set ORCH_SPEC_DIR to the folder of official API descriptions")
     return name
 
@@ -84,3 +85,16 @@ def test_every_listed_difference_still_occurs(provider: str, heard: Heard) -> No
 def test_every_provider_with_a_published_description_is_judged_by_it() -> None:
     assert NEEDED.keys() == FILES.keys() <= registry.entries().keys()
     assert {one.provider for one in differences()} <= FILES.keys()
+
+
+def test_every_listed_difference_points_into_a_fact_sheet_or_a_file_of_the_project(spec_dir: Path) -> None:
+    sheets = spec_dir.parent / "providers"
+    if not sheets.is_dir():
+        pytest.skip("the fact sheets are not beside the official API descriptions")
+    for one in differences():
+        if one.source.startswith("providers/"):
+            assert (Path(__file__).parents[2] / one.source.partition(":")[0]).is_file(), one
+            continue
+        name, section = re.match(r"(\w+\.md) ([\d.]+)", one.source).groups()  # type: ignore[union-attr]
+        headings = (f"## {section}.", f"### {section} ", f"## {section.split('.')[0]}.")
+        assert any(line.startswith(headings) for line in (sheets / name).read_text(encoding="utf-8").splitlines()), one

@@ -1,4 +1,4 @@
-"""Pipeline tools from their own virtual environments (`make test-integrations`), against a sandbox of the test's own."""
+"""Pipeline tools from virtual environments of their own (`make test-integrations`), each test with its own sandbox."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The real prefect package, in local mode: a flow rents, runs, fetches, returns, and nothing is left, however it ends."""
+"""The real prefect package in local mode: a flow rents, runs, fetches, returns, and however it ends nothing is left."""
 
 from __future__ import annotations
 
