@@ -41,7 +41,7 @@ test: setup
 test-integrations: setup
 	@sh tests/integrations/setup.sh $(PYTHON) .venv-integrations tests/integrations/requirements.txt --no-deps
 	@if [ -f tests/integrations/requirements-clients.txt ]; then \
-	  sh tests/integrations/setup.sh $(PYTHON) .venv-integrations/clients tests/integrations/requirements-clients.txt ; \
+	  sh tests/integrations/setup.sh $(PYTHON) .venv-integrations/clients tests/integrations/requirements-clients.txt --no-deps ; \
 	fi
 	$(BIN)/python -m pytest -q tests/integrations
 

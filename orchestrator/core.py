@@ -193,9 +193,12 @@ class Orchestrator:
             await engine.emit("source-failed", f"{name}: {error}", provider=name, type=error.type)
         return market
 
-    def _nobody(self, wanted: Sequence[str]) -> ConfigError:
+    def _nobody(self, wanted: Sequence[str]) -> OrchError:
         known = registry.entries()
         if wanted:
+            for name in wanted:
+                if name not in known and name not in self.engine.providers:
+                    return UsageError(f"there is no provider {name!r}", hint=f"there are {', '.join(sorted(known))}")
             names = ", ".join(wanted)
             keys = ", ".join(known[name].keys[0] for name in wanted if name in known and known[name].keys)
             return ConfigError(f"{names} is not configured", hint=f"set {keys}, or try it with --sandbox")

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from orchestrator.store.rows import AttemptRow
-from policies.cost import billed_s
+from policies.cost import ASSUMED_IMAGE_GB, billed_s
 
 _MONTH_H = Decimal(730)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -14,21 +14,31 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 def accrued(row: AttemptRow, now: datetime) -> Decimal | None:
-    """USD of compute, disk and address from acceptance until the end or *now*; egress is not metered here.
+    """USD until the end of an attempt, or until *now*: compute, disk, address, and traffic in for the image.
 
-    None where nothing was ever accepted. A machine that failed before it ran counts in full, although some
-    providers refund it (Fluence): a bill may be lower than this, not higher.
+    Egress is not metered here. Compute counts from acceptance, or from running where the provider bills no boot; the
+    image's traffic is the plan's assumption. A machine that was accepted and then failed for lack of capacity was
+    never there to be billed. None where nothing was ever accepted.
     """
     if row.accepted_at is None and row.instance_id is None:
         return None
+    if row.running_at is None and row.error is not None and row.error.type == "NoCapacity":
+        return Decimal(0)
     offer = row.offer
-    start = row.accepted_at or row.started_at
+    accepted = row.accepted_at or row.started_at
     end = row.ended_at or now
+    start = accepted if offer.billing.while_booting else row.running_at
+    usd = Decimal(0) if start is None else (offer.usd_per_hour or Decimal(0)) * _hours(row, start, end)
+    beside = (offer.address_usd_per_hour or Decimal(0)) + disk_usd_per_hour(row)
+    usd += beside * _hours(row, accepted, end)
+    if offer.ingress_usd_per_gb and row.spec.workload == "container":
+        usd += offer.ingress_usd_per_gb * ASSUMED_IMAGE_GB
+    return usd
+
+
+def _hours(row: AttemptRow, start: datetime, end: datetime) -> Decimal:
     used_us = max(0, (end - start) // _MICROSECOND)
-    hours = Decimal(billed_s(offer.billing, used_us, (start - _EPOCH) // _MICROSECOND)) / 3600
-    rate = offer.usd_per_hour or Decimal(0)
-    rate += offer.address_usd_per_hour or Decimal(0)
-    return (rate + disk_usd_per_hour(row)) * hours
+    return Decimal(billed_s(row.offer.billing, used_us, (start - _EPOCH) // _MICROSECOND)) / 3600
 
 
 def disk_usd_per_hour(row: AttemptRow) -> Decimal:

@@ -15,6 +15,8 @@ from orchestrator.cli._run import run
 from orchestrator.cli._settle import settle
 from orchestrator.cli.output import Table
 
+#: Seconds spent on finishing each thing that a dead command left, before the providers are asked.
+SETTLE_S = 20.0
 ABANDONED = (
     "stopped waiting; ends that were asked for go on at the providers",
     "`orch gc` shows what is still there",
@@ -32,7 +34,8 @@ def command(delete: bool) -> None:
     app = current()
 
     async def work(engine: Any) -> tuple[list[Any], datetime]:
-        await settle(app, engine)
+        # Bounded: people ask this when they are worried, and what is still booting is no stray.
+        await settle(app, engine, limit_s=SETTLE_S)
         found = await engine.gc(delete=delete, on_event=plain(app.out))
         return found, engine.env.now()
 

@@ -230,7 +230,7 @@ def _running(app: App) -> Running:
 
     running = detach.running(_state_dir(app))
     if running is None:
-        raise ConfigError("no sandbox runs", hint="any command with --sandbox starts it, or: orch sandbox serve")
+        raise ConfigError("no sandbox runs", hint="start one: orch --sandbox offers, or: orch sandbox serve")
     return running
 
 

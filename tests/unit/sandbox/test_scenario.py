@@ -9,7 +9,7 @@ import pytest
 from providers.sandbox import scenario
 from providers.sandbox.faults import SEMANTIC, TRANSPORT, Faults
 
-EMULATORS = {"fluence": SEMANTIC, "runpod": SEMANTIC}
+EMULATORS = {"fluence": SEMANTIC, "vast": SEMANTIC, "runpod": SEMANTIC}
 
 
 def test_every_scenario_that_comes_along_is_valid_and_described() -> None:
@@ -20,12 +20,15 @@ def test_every_scenario_that_comes_along_is_valid_and_described() -> None:
         assert (scenario.load(name, EMULATORS) == []) == (name == "calm")
 
 
-def test_by_default_the_cheapest_l40_is_sold_out_for_ever_and_nothing_else_is() -> None:
+def test_by_default_the_cheapest_l40s_are_sold_out_for_ever_and_nothing_else_is() -> None:
     faults = Faults()
     faults.waiting = scenario.load("default", EMULATORS)
     for _ in range(20):
         assert faults.take("runpod", "sold_out", verb="launch", subject="NVIDIA L40 COMMUNITY orch-x")
+        assert faults.take("vast", "sold_out", verb="launch", subject="L40 31415984 on-demand Montreal, CA 40117")
+        assert faults.take("vast", "sold_out", verb="launch", subject="L40 31415926 on-demand Frankfurt, DE 40101")
     for provider, subject in (
+        ("vast", "L40 31416071 on-demand Amsterdam, NL 40155"),
         ("runpod", "NVIDIA L40 SECURE"),
         ("runpod", "NVIDIA L40S COMMUNITY"),
         ("fluence", "NVIDIA L40 COMMUNITY"),
