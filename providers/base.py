@@ -21,9 +21,7 @@ import msgspec
 from providers.env import Env, SystemEnv
 from providers.errors import ProviderError
 
-Market = Literal[
-    "hyperscaler", "specialist", "marketplace-secure", "marketplace-community", "decentralized", "own"
-]
+Market = Literal["hyperscaler", "specialist", "marketplace-secure", "marketplace-community", "decentralized", "own"]
 Pricing = Literal["on-demand", "spot", "reserved", "prepaid"]
 Workload = Literal["container", "vm", "bare-metal"]
 Evidence = Literal["contract", "claim", "api"]
@@ -394,6 +392,4 @@ class Provider(abc.ABC):
 
 def key_account(provider: str, key: str) -> str:
     """An id for the account behind *key* where the API names none: a keyed hash, so the key cannot be read."""
-    return (
-        "key-" + hmac.new(f"orch-account:{provider}".encode(), key.encode(), hashlib.sha256).hexdigest()[:16]
-    )
+    return "key-" + hmac.new(f"orch-account:{provider}".encode(), key.encode(), hashlib.sha256).hexdigest()[:16]

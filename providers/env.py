@@ -105,9 +105,7 @@ class ManualEnv:
     Ids and jitter come from *seed*, so a run can be repeated exactly.
     """
 
-    def __init__(
-        self, start: datetime = datetime(2026, 11, 22, 12, 0, tzinfo=UTC), *, seed: int | str = 0
-    ) -> None:
+    def __init__(self, start: datetime = datetime(2026, 11, 22, 12, 0, tzinfo=UTC), *, seed: int | str = 0) -> None:
         self._now = start
         self._started = start
         self._random = random.Random(seed)  # noqa: S311 - repeatable on purpose

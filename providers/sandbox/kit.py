@@ -144,24 +144,16 @@ class Emulator(abc.ABC):
         if self.fault("error_after", verb=verb):
             return self.broken()
         if self.fault("malformed", verb=verb):
-            return Response(
-                b'{"oops": [1, 2', status_code=response.status_code, media_type="application/json"
-            )
+            return Response(b'{"oops": [1, 2', status_code=response.status_code, media_type="application/json")
         if self.fault("html", verb=verb):
-            return HTMLResponse(
-                "<html><body>Sorry, we are down for maintenance</body></html>", status_code=200
-            )
+            return HTMLResponse("<html><body>Sorry, we are down for maintenance</body></html>", status_code=200)
         if self.fault("oversized", verb=verb):
             return Response(b" " * (33 * 1024 * 1024), media_type="application/json")
         if self.fault("truncated", verb=verb):
-            return _Truncated(
-                bytes(response.body), status_code=response.status_code, media_type="application/json"
-            )
+            return _Truncated(bytes(response.body), status_code=response.status_code, media_type="application/json")
         return response
 
-    def _record(
-        self, request: Request, path: str, verb: str, body: bytes, response: Response, *, faulty: bool
-    ) -> None:
+    def _record(self, request: Request, path: str, verb: str, body: bytes, response: Response, *, faulty: bool) -> None:
         if self.world.recorder is None:
             return
         self.world.recorder(

@@ -82,13 +82,9 @@ class Ledger:
         """Start billing *what* of *instance*."""
         stamp = at.timestamp()
         rates = [(stamp, str(usd_per_hour))]
-        self.lines.append(
-            Line(provider, account, instance, name, what, stamp, rates, increment_s, minimum_s, clock)
-        )
+        self.lines.append(Line(provider, account, instance, name, what, stamp, rates, increment_s, minimum_s, clock))
 
-    def rate(
-        self, provider: str, instance: str, usd_per_hour: Decimal, *, at: datetime, what: str = "compute"
-    ) -> None:
+    def rate(self, provider: str, instance: str, usd_per_hour: Decimal, *, at: datetime, what: str = "compute") -> None:
         """Change the rate of an open line from *at* on (a stopped machine's cheaper disk, a new spot price)."""
         for line in self._open(provider, instance, what):
             line.rates.append((at.timestamp(), str(usd_per_hour)))
@@ -119,9 +115,7 @@ class Ledger:
 
     def billing(self, provider: str | None = None) -> list[str]:
         """Ids of the instances that bill right now, each once, oldest first."""
-        open_lines = (
-            line for line in self.lines if line.closed_at is None and provider in (None, line.provider)
-        )
+        open_lines = (line for line in self.lines if line.closed_at is None and provider in (None, line.provider))
         return list(dict.fromkeys(line.instance for line in open_lines))
 
     def bill(self, now: datetime) -> list[dict[str, Any]]:
