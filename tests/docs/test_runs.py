@@ -33,7 +33,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def test_the_example_runs_and_nothing_bills_afterwards(block: Block, home: Path, tmp_path: Path) -> None:
     program = tmp_path / "example.py"
     program.write_text("\n" * (block.line - 1) + block.code, encoding="utf-8")
-    sandbox = detach.ensure(home, scenario="calm")
+    sandbox = detach.ensure(home, scenario="calm", speed=5.0)
+    before = sandbox.instances()
     env = {key: os.environ[key] for key in ("HOME", "LANG", "TMPDIR") if key in os.environ}
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     env |= {"PATH": path, "ORCH_STATE_DIR": str(home), "ORCH_SANDBOX": "1"}
@@ -43,5 +44,4 @@ def test_the_example_runs_and_nothing_bills_afterwards(block: Block, home: Path,
     assert done.returncode == 0, done.stderr
     assert [line for line in sandbox.bill()["lines"] if line["closed_at"] is None] == []
     if ".rented(" in block.code or ".up(" in block.code:
-        rented = {line["instance"] for line in sandbox.bill()["lines"] if line["what"] == "compute"}
-        assert rented, "the example rented nothing"
+        assert len(sandbox.instances()) > len(before), "the example rented nothing"
