@@ -73,7 +73,8 @@ def test_up_from_process_start_to_the_first_request(benchmark: BenchmarkFixture,
         while running:
             running[-1].kill()
             running.pop().wait()
-        while seen.acquire(blocking=False):
+        # A killed process may have knocked once more; that must not count as the next one's first request.
+        while seen.acquire(timeout=0.1):
             pass
 
     benchmark.extra_info["budget_ms"] = 1000
