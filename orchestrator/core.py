@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -185,12 +186,24 @@ class Orchestrator:
             ConfigError: no provider is configured.
         """
         engine = self.engine
-        adapters = {name: engine.providers[name] for name in engine.providers if not providers or name in providers}
+        adapters: dict[str, Provider] = {}
+        unusable: dict[str, ConfigError] = {}
+        for name in engine.providers:
+            if providers and name not in providers:
+                continue
+            try:
+                adapters[name] = engine.providers[name]
+            except ConfigError as error:  # a missing package or a bad URL is that provider's failure alone
+                unusable[name] = error
         if not adapters:
-            raise self._nobody(providers)
+            raise next(iter(unusable.values())) if unusable else self._nobody(providers)
         market = await gather(adapters, query, env=self.env, store=self.store)
-        for name, error in market.errors.items():
-            await engine.emit("source-failed", f"{name}: {error}", provider=name, type=error.type)
+        for name, error in unusable.items():
+            market.errors[name] = ProviderError(error.message, code="not-usable")
+            failed = SourceState(provider=name, state="failed", error=error.message)
+            market = dataclasses.replace(market, sources=(*market.sources, failed))
+        for name, why in market.errors.items():
+            await engine.emit("source-failed", f"{name}: {why}", provider=name, type=why.type)
         return market
 
     def _nobody(self, wanted: Sequence[str]) -> OrchError:
@@ -498,7 +511,10 @@ class Orchestrator:
                 "provider": name,
                 "configured_from": known[name].configured(self.values) if name in known else "given",
             }
-            provider = self.engine.providers.get(name)
+            try:
+                provider = self.engine.providers.get(name)
+            except ConfigError as error:
+                return row | {"ok": False, "account": None, "detail": {"error": error.message}, "hint": error.hint}
             if provider is None:
                 key = known[name].keys[0] if known[name].keys else ""
                 return row | {"ok": None, "account": None, "detail": {}, "hint": f"set {key}"}

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from orchestrator import ending
 from orchestrator.engine import Engine
-from orchestrator.errors import OutcomeUnclear
+from orchestrator.errors import ConfigError, OutcomeUnclear
 from orchestrator.models import Stray
 from providers import naming
 from providers.base import Instance, Phase, Provider
@@ -22,7 +22,12 @@ async def sweep(engine: Engine, *, delete: bool) -> list[Stray]:
         OutcomeUnclear: a provider could not be asked.
     """
     strays: list[Stray] = []
-    for name, provider in engine.providers.items():
+    for name in engine.providers:
+        try:
+            provider = engine.providers[name]
+        except ConfigError as error:
+            await engine.emit("source-failed", f"{name}: {error}", provider=name)
+            continue
         try:
             account, alive = await provider.account(), await provider.owned()
         except ProviderError as error:

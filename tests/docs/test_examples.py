@@ -59,11 +59,12 @@ def test_commands_parse(block: Block, words: list[str]) -> None:
     """The words as `orch` itself reads them, up to the point where the command would begin to work."""
     app = App()
     context = cli.make_context("orch", list(words), obj=app)
-    command, rest = context.command, [*context._protected_args, *context.args]
+    command: click.Command = context.command
+    rest = [*context._protected_args, *context.args]
     while isinstance(command, click.Group) and rest:
-        _, command, rest = command.resolve_command(context, rest)
-        assert command is not None
-        context = command.make_context(command.name, list(rest), parent=context)
+        _, found, rest = command.resolve_command(context, rest)
+        assert found is not None
+        command, context = found, found.make_context(found.name, list(rest), parent=context)
         rest = [*context._protected_args, *context.args]
     if context.info_name in ("plan", "up"):
         options.request_of({key: value for key, value in context.params.items() if key in REQUESTED})

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from providers import registry
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 VENV = ROOT / ".venv-integrations"
@@ -65,7 +67,10 @@ def place(tmp_path: Path) -> Iterator[Place]:
     state = tmp_path / "state"
     state.mkdir()
     kept = {key: os.environ[key] for key in ("PATH", "HOME", "LANG", "TMPDIR") if key in os.environ}
-    made = Place(state, {**kept, "ORCH_STATE_DIR": str(state), "ORCH_SANDBOX": "1", "NO_COLOR": "1"})
+    # The tools' environments have gpu-orch with the sandbox extra, and no vendor's.
+    plain = ",".join(entry.name for entry in registry.entries().values() if entry.extra is None)
+    ours = {"ORCH_STATE_DIR": str(state), "ORCH_SANDBOX": "1", "ORCH_PROVIDERS": plain, "NO_COLOR": "1"}
+    made = Place(state, {**kept, **ours})
     try:
         yield made
     finally:

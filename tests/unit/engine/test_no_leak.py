@@ -156,3 +156,20 @@ async def test_a_machine_wanted_gone_is_not_launched_at_all(house: House) -> Non
             await orch.up(house.request(), on_event=listen)
         assert gone
     assert house.billing() == []
+
+
+async def test_a_provider_that_cannot_be_used_here_is_a_failed_source_and_not_the_end(house: House) -> None:
+    """A package that is not installed, or a bad URL: the others still rent."""
+
+    def unusable(context: Any) -> Any:
+        raise ValueError("needs a package that is not installed")
+
+    orch = house.orch()
+    orch._adapters = {"broken": unusable, **(orch._adapters or {})}
+    async with orch:
+        [lease] = await orch.up(house.request(), on_event=house.events.append)
+        assert lease.provider == "fake"
+        assert "source-failed" in house.kinds()
+        assert await orch.gc() == []
+        await orch.down(lease.id)
+    assert house.billing() == []
