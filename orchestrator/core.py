@@ -198,9 +198,9 @@ class Orchestrator:
         if not adapters:
             raise next(iter(unusable.values())) if unusable else self._nobody(providers)
         market = await gather(adapters, query, env=self.env, store=self.store)
-        for name, error in unusable.items():
-            market.errors[name] = ProviderError(error.message, code="not-usable")
-            failed = SourceState(provider=name, state="failed", error=error.message)
+        for name, cannot in unusable.items():
+            market.errors[name] = ProviderError(cannot.message, code="not-usable")
+            failed = SourceState(provider=name, state="failed", error=cannot.message)
             market = dataclasses.replace(market, sources=(*market.sources, failed))
         for name, why in market.errors.items():
             await engine.emit("source-failed", f"{name}: {why}", provider=name, type=why.type)
