@@ -238,7 +238,7 @@ class FluenceEmulator(Emulator):
         if not plans:
             raise ValueError("the market has no VM and no bare-metal plan to plant")
         plan = plans[0]
-        if not self.fleet.affordable(plan):
+        while not self.fleet.affordable(plan):  # what is paid in fills other machines' reserves first
             self.fleet.deposit(3 * plan.usd_per_hour)
         instance = self.fleet.create(plan, name, plan.locations[0])
         instance.ssh_key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE planted"

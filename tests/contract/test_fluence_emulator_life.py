@@ -8,7 +8,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from providers.env import ManualEnv
@@ -204,6 +204,7 @@ def test_the_stroke_of_the_hour_counts_as_the_ledger_counts_it(seconds: float, h
     assert world.ledger.of("fluence", made)[0].usd(env.now().timestamp()) == hours * Decimal("0.76")
 
 
+@example([("plant", Decimal(0)), ("wait", Decimal(1021)), ("plant", Decimal(0))], Decimal(0))
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import tomllib
+from collections.abc import Callable
 
 import pytest
 
@@ -106,7 +107,8 @@ def test_every_method_is_on_the_python_page_with_its_arguments() -> None:
         if not each.startswith("_")
     }
     assert set(re.findall(r"`(\w+)\(", headings)) == {*methods, "Orchestrator"}
-    for each, method in [*methods.items(), ("Orchestrator", orchestrator.Orchestrator)]:
+    called: dict[str, Callable[..., object]] = {**methods, "Orchestrator": orchestrator.Orchestrator}
+    for each, method in called.items():
         shown = re.search(rf"`{each}\(([^`]*)\)`", headings)
         assert shown, each
         wanted = [param for param in inspect.signature(method).parameters.values() if param.name != "self"]
