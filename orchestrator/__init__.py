@@ -85,12 +85,14 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
-        raise AttributeError(f"module 'orchestrator' has no attribute {name!r}")
-    import importlib
+if not TYPE_CHECKING:  # else every wrong name would pass as Any
 
-    return getattr(importlib.import_module(_WHERE[name]), name)
+    def __getattr__(name: str) -> Any:
+        if name not in _WHERE:
+            raise AttributeError(f"module 'orchestrator' has no attribute {name!r}")
+        import importlib
+
+        return getattr(importlib.import_module(_WHERE[name]), name)
 
 
 def __dir__() -> list[str]:

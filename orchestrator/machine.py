@@ -28,6 +28,10 @@ class CommandFailed(OrchError):
         super().__init__(f"{completed.command!r} ended with {completed.status}" + (f": {tail[0]}" if tail else ""))
         self.completed = completed
 
+    def __reduce__(self) -> tuple[type[CommandFailed], tuple[Completed]]:
+        """Made again from what it is made of: pipeline tools send exceptions between processes."""
+        return type(self), (self.completed,)
+
 
 @dataclass(frozen=True, slots=True)
 class Completed:

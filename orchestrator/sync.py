@@ -1,7 +1,8 @@
 """The blocking twin of the Python API, for scripts, notebooks and pipelines that have no event loop of their own.
 
 It runs the engine in a thread of its own, so it works inside a running loop (a notebook), too. Ctrl-C while a call
-is waiting cancels it, which ends what it had begun, before KeyboardInterrupt goes on.
+is waiting cancels it, which ends what it had begun, before KeyboardInterrupt goes on; so does whatever else a signal
+handler raises there.
 
 ::
 
@@ -152,14 +153,17 @@ class _Thread:
         self._thread.start()
 
     def call(self, work: Coroutine[Any, Any, _T]) -> _T:
-        """Run *work* there and wait. A KeyboardInterrupt here cancels it and waits for its clean-up."""
+        """Run *work* there and wait. What a signal handler raises here cancels it and waits for its clean-up."""
         if self._loop is None:
             work.close()
             raise RuntimeError("the Orchestrator is not open: use it in a `with` block")
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
-        except KeyboardInterrupt:
+        except BaseException:
+            if future.done():
+                raise  # the work's own failure
+            # KeyboardInterrupt, or what a pipeline tool's handler of SIGTERM or SIGALRM raises in this thread.
             future.cancel()
             with contextlib.suppress(BaseException):
                 concurrent.futures.wait([future])
