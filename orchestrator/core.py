@@ -179,7 +179,7 @@ class Orchestrator:
 
     # -- the market ---------------------------------------------------------------------------------------
 
-    async def offers(self, query: Query, *, providers: Sequence[str] = (), refresh: bool = True) -> Market:
+    async def offers(self, query: Query, *, providers: Sequence[str] = ()) -> Market:
         """Ask every configured provider what it rents.
 
         Raises:

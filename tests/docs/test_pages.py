@@ -157,5 +157,5 @@ def test_the_exit_codes_on_the_pipelines_page_are_those_of_the_errors() -> None:
 
 def test_pages_are_plain_text_without_paths_of_somebodys_computer() -> None:
     for page in PAGES:
-        found = re.findall(r"(?:/home/|/Users/|/work/|/root/)\S*", text(page))
+        found = re.findall(r"/(?:home|Users|work|root)/\S*", text(page))
         assert found == [], f"{name(page)}: {found}"
