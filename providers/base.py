@@ -383,7 +383,18 @@ class Provider(abc.ABC):
         """
 
     async def check(self) -> dict[str, str]:
-        """What `orch providers check` shows: key, rights, balance, clock skew. Never a secret."""
+        """What `orch providers check` shows. Never a secret; makes nothing that stays.
+
+        Returns:
+            One line of text under each of these keys; where the provider does not tell, the text says so:
+            ``account``; ``key`` ("accepted (from where)"); ``rights`` (what the key may do, or that only a
+            launch shows it); ``quota`` (or ``balance``: what may be rented or paid for); ``clock_skew``
+            ("3 s", "unknown"). ``fix``, only where something must be done: what to do, in one sentence.
+            Further keys are the provider's own.
+
+        Raises:
+            ProviderError: not reachable, or the key is refused.
+        """
         return {"account": await self.account()}
 
     async def aclose(self) -> None:  # noqa: B027 - not every adapter holds connections

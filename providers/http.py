@@ -62,6 +62,20 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def http_date(text: str) -> datetime | None:
+    """The moment that an HTTP date says, UTC; None where it is no date."""
+    try:
+        when = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
+
+
+def skew_text(seconds: float | None) -> str:
+    """How far our clock is off, for `Provider.check`: whole seconds, positive if ours is ahead."""
+    return "unknown" if seconds is None else f"{round(seconds)} s"
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """An answer that was received whole."""
@@ -104,13 +118,8 @@ class Reply:
             return None
         if value.isascii() and value.replace(".", "", 1).isdigit():
             return float(value)
-        try:
-            when = parsedate_to_datetime(value)
-        except ValueError:
-            return None
-        if when.tzinfo is None:
-            when = when.replace(tzinfo=UTC)
-        return max(0.0, (when - now).total_seconds())
+        when = http_date(value)
+        return None if when is None else max(0.0, (when - now).total_seconds())
 
 
 Classify = Callable[[Reply, str], ProviderError]
@@ -149,6 +158,9 @@ class Http:
         self._facts = facts
         self._account_key = account_key
         parts = urlsplit(base_url)
+        #: Seconds that our clock is ahead of the provider's, by the `Date` of its last answer (whole seconds,
+        #: the answer's way included); None before the first answer that had one.
+        self.clock_skew_s: float | None = None
         loopback = is_loopback(parts.hostname or "")
         self._client = httpx.AsyncClient(
             base_url=base_url,
@@ -253,7 +265,13 @@ class Http:
             raise self._unsure(repeatable, f"answer larger than {MAX_BODY} bytes", "oversized") from error
         except httpx.HTTPError as error:
             raise self._unsure(repeatable, f"no whole answer: {error!r}", "transport") from None
+        self._note_skew(response.headers.get("date", ""))
         return Reply(response.status_code, response.headers, body)
+
+    def _note_skew(self, date: str) -> None:
+        served = http_date(date)
+        if served is not None:
+            self.clock_skew_s = (self._context.env.now() - served).total_seconds()
 
     def _judge(self, reply: Reply, verb: str, repeatable: bool, accept_json_only: bool) -> Reply:
         if reply.ok:
