@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from orchestrator import ending, log, resume, settings, ssh
+from orchestrator import checkup, ending, log, resume, settings, ssh
 from orchestrator.adapters import Adapters
 from orchestrator.boot import heartbeat
 from orchestrator.catalog import Market, gather
@@ -500,32 +500,8 @@ class Orchestrator:
         return states
 
     async def check(self, names: Sequence[str] = ()) -> list[dict[str, Any]]:
-        """Ask each provider whether it is reachable and accepts the key."""
-        known = registry.entries()
-        for name in names:
-            if name not in known:
-                raise UsageError(f"there is no provider {name!r}", hint=f"there are {', '.join(sorted(known))}")
-
-        async def one(name: str) -> dict[str, Any]:
-            row: dict[str, Any] = {
-                "provider": name,
-                "configured_from": known[name].configured(self.values) if name in known else "given",
-            }
-            try:
-                provider = self.engine.providers.get(name)
-            except ConfigError as error:
-                return row | {"ok": False, "account": None, "detail": {"error": error.message}, "hint": error.hint}
-            if provider is None:
-                key = known[name].keys[0] if known[name].keys else ""
-                return row | {"ok": None, "account": None, "detail": {}, "hint": f"set {key}"}
-            try:
-                detail = await provider.check()
-            except ProviderError as error:
-                return row | {"ok": False, "account": None, "detail": {"error": str(error)}, "hint": _fix(error, name)}
-            return row | {"ok": True, "account": detail.pop("account", None), "detail": detail, "hint": None}
-
-        chosen = list(names) or list(dict.fromkeys([*known, *self.engine.providers]))
-        return list(await asyncio.gather(*(one(name) for name in chosen)))
+        """Ask each provider whether it can be used, and what to do where it cannot (`checkup.Finding`, as JSON)."""
+        return await checkup.check(self.engine.providers, names, values=self.values, env=self.env, store=self.store)
 
     # -- inside -------------------------------------------------------------------------------------------
 
@@ -560,14 +536,6 @@ def usable_folder(folder: Path) -> None:
         raise ConfigError(f"the state folder {folder} cannot be made: {error.strerror}", hint=hint) from None
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise ConfigError(f"the state folder {folder} is not writable", hint=hint)
-
-
-def _fix(error: ProviderError, name: str) -> str:
-    if error.type == "AuthFailed":
-        return f"the key of {name} is wrong or revoked; make a new one"
-    if error.type == "Forbidden":
-        return f"the key of {name} may not do that; see docs/providers/{name}.md for the least permissions"
-    return f"{name} cannot be reached now; try again"
 
 
 def _hold(row: HoldRow) -> Hold:

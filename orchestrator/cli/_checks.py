@@ -9,11 +9,11 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from orchestrator import settings as settings_module
 from orchestrator.errors import ConfigError
@@ -35,8 +35,8 @@ class Check:
     fix: str | None = None
 
 
-def all_checks(state_dir: str | None) -> list[Check]:
-    """Every check, in the order in which things are needed."""
+def all_checks(state_dir: str | None, *, sandbox: bool = False) -> list[Check]:
+    """Every check of this computer, in the order in which things are needed; the sandbox needs no credentials."""
     found = [python(), packages(), ssh_client()]
     try:
         values = settings_module.environment()
@@ -47,7 +47,30 @@ def all_checks(state_dir: str | None) -> list[Check]:
         return [*found, Check("settings", "fail", error.message, error.hint)]
     folder = loaded.state_dir
     key = Path(loaded.orch_ssh_key_file).expanduser() if loaded.orch_ssh_key_file else folder / "ssh" / "id_ed25519"
-    return [*found, state_folder(folder), sqlite(), ssh_key(key), *providers(values), clock()]
+    found += [state_folder(folder), sqlite(), ssh_key(key), clock()]
+    return found if sandbox or loaded.orch_sandbox else [*found, *providers(values)]
+
+
+def configured(found: list[Check]) -> bool:
+    """Whether there is any provider to ask: `providers` found credentials, or the sandbox stands in for all."""
+    said = next((check for check in found if check.name == "providers"), None)
+    return said is None or said.result == "ok"
+
+
+def asked(rows: Sequence[Mapping[str, Any]]) -> list[Check]:
+    """What `Orchestrator.check` found, a line for each provider that has credentials."""
+    found = []
+    for row in rows:
+        if row["ok"] is None:
+            continue
+        if not row["ok"]:
+            said = row["detail"].get("error", "cannot be used")
+            found.append(Check(row["provider"], "fail", said, row["hint"] or "orch providers check"))
+            continue
+        detail = f"account {row['account']}, {row['offers']} offers, {row['available']} to be had"
+        detail += f", clock {row['clock_skew']} apart" if row["clock_skew"] not in (None, "unknown") else ""
+        found.append(Check(row["provider"], "warn" if row["hint"] else "ok", detail, row["hint"]))
+    return found
 
 
 def python() -> Check:

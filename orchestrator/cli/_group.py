@@ -35,7 +35,7 @@ SECTIONS: dict[str, dict[str, str]] = {
     "Care": {
         "gc": "Find machines that nobody accounts for.",
         "sandbox": "Run the loopback market: every provider, no money.",
-        "doctor": "Check this computer's setup.",
+        "doctor": "Check this computer's setup and the providers.",
         "completion": "Print the completion script of a shell.",
     },
 }

@@ -34,7 +34,7 @@ from providers.errors import (
     Unavailable,
     Unclassified,
 )
-from providers.http import check_base_url
+from providers.http import check_base_url, skew_text
 from providers.lambda_cloud import credentials, instances, keys, offers, request
 from providers.lambda_cloud.client import BASE_URL, Client
 
@@ -213,7 +213,9 @@ class Lambda(Provider):
             "account": account,
             "key": f"accepted ({origin})",
             "instances": f"{len(listed)} in the account, {ours} of this installation",
-            "balance": "not shown by Lambda's API",
+            "rights": "keys have no scopes; whether the account may rent shows at the first launch",
+            "quota": "quota and balance are not shown by Lambda's API",
+            "clock_skew": skew_text(client.clock_skew_s),
         }
 
     async def aclose(self) -> None:

@@ -52,6 +52,11 @@ class Client:
         """Close the connections."""
         await self._http.aclose()
 
+    @property
+    def clock_skew_s(self) -> float | None:
+        """Seconds that our clock was ahead of the provider's at its last answer; None before one."""
+        return self._http.clock_skew_s
+
     async def instance_types(self, *, verb: str) -> dict[str, Any]:
         """`listInstanceTypes`: every type by its name, sold-out ones included."""
         data = await self._read("/instance-types", verb)

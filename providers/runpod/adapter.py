@@ -22,7 +22,7 @@ from providers.base import (
     key_account,
 )
 from providers.errors import Forbidden, ProviderError, Unavailable
-from providers.http import check_base_url
+from providers.http import check_base_url, skew_text
 from providers.runpod import credentials, offers, places, pods, request
 from providers.runpod.client import BASE_URL, Client, Deleted
 
@@ -169,7 +169,9 @@ class RunPod(Provider):
             "account": account,
             "key": f"accepted ({origin})",
             "pods": f"{len(listed)} in the account, {ours} of this installation",
-            "balance": "not shown by RunPod's API",
+            "rights": "reading works; whether the key may rent shows at the first launch",
+            "quota": "quota and balance are not shown by RunPod's API",
+            "clock_skew": skew_text(client.clock_skew_s),
         }
 
     async def aclose(self) -> None:

@@ -60,6 +60,11 @@ class Client:
         """Close the connections."""
         await self._http.aclose()
 
+    @property
+    def clock_skew_s(self) -> float | None:
+        """Seconds that our clock was ahead of the provider's at its last answer; None before one."""
+        return self._http.clock_skew_s
+
     async def gpus(self, cloud: str, count: int, *, verb: str) -> list[dict[str, Any]]:
         """`listGpuTypes` with stock for pods of *count* GPUs in *cloud* (SECURE or COMMUNITY)."""
         # `include` and `product` need each other; `cloud` and `count` are allowed with both only.

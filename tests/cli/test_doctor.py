@@ -25,7 +25,7 @@ def test_every_check_is_listed_and_bad_ones_say_what_to_do(
 ) -> None:
     checks = one_document(orch("doctor --json"))["checks"]
     assert [check["name"] for check in checks] == [
-        "python", "packages", "ssh", "state folder", "sqlite", "ssh key", "providers", "clock",
+        "python", "packages", "ssh", "state folder", "sqlite", "ssh key", "clock", "providers",
     ]  # fmt: skip
     assert all((check["fix"] is None) == (check["result"] == "ok") for check in checks)
     assert not (tmp_path / "xdg").exists()  # looking makes nothing
@@ -129,3 +129,52 @@ def test_a_clock_that_follows_no_server_is_a_warning(answer: int | None, result:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="adjtimex is a Linux call")
 def test_the_kernel_answers_for_its_clock() -> None:
     assert _checks._adjtimex() in {0, 1, 2, 3, 4, 5, None}
+
+
+# -- the providers ------------------------------------------------------------------------------------------
+
+
+def _row(name: str, ok: bool | None, **fields: Any) -> dict[str, Any]:
+    row = {"provider": name, "configured_from": "KEY", "ok": ok, "account": "key-1", "detail": {}, "hint": None}
+    return row | {"clock_skew": "2 s", "offers": 7, "available": 5} | fields
+
+
+def test_each_provider_that_has_credentials_is_asked(
+    orch: Callable[..., Result],
+    engine: Any,
+    one_document: Callable[[Result], Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RUNPOD_API_KEY", "x")
+    engine.checked = [
+        _row("runpod", True),
+        _row("vast", True, hint="this computer's clock is 90 s off: timedatectl set-ntp true"),
+        _row("fluence", False, detail={"error": "key revoked"}, hint="make a new one"),
+        _row("aws", None),
+    ]
+    result = orch("doctor --json")
+    assert result.exit_code == 5
+    found = {check["name"]: check for check in one_document(result)["checks"]}
+    assert "aws" not in found
+    assert found["runpod"]["result"] == "ok"
+    assert "7 offers, 5 to be had, clock 2 s apart" in found["runpod"]["detail"]
+    assert found["vast"]["result"] == "warn"
+    assert (found["fluence"]["result"], found["fluence"]["detail"]) == ("fail", "key revoked")
+
+
+def test_nobody_is_asked_offline_or_without_credentials(
+    orch: Callable[..., Result], engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orch("doctor")
+    monkeypatch.setenv("RUNPOD_API_KEY", "x")
+    orch("doctor --offline")
+    assert engine.called("check") == []
+
+
+def test_in_the_sandbox_no_credentials_are_missed(
+    orch: Callable[..., Result], engine: Any, one_document: Callable[[Result], Any]
+) -> None:
+    engine.checked = [_row("runpod", True)]
+    names = [check["name"] for check in one_document(orch("doctor --sandbox --json"))["checks"]]
+    assert "providers" not in names
+    assert names[-1] == "runpod"

@@ -134,7 +134,8 @@ def test_providers_show_what_is_known_and_what_is_held_back(
 
 def _row(ok: bool | None, **fields: Any) -> dict[str, Any]:
     row = {"provider": "runpod", "configured_from": "KEY", "ok": ok, "account": "key-1", "detail": {}, "hint": None}
-    return row | fields
+    row |= {"reachable": ok, "key_valid": ok, "rights": None, "quota": None, "clock_skew": None}
+    return row | {"offers": None, "available": None} | fields
 
 
 @pytest.mark.parametrize(

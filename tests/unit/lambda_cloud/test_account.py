@@ -97,7 +97,9 @@ async def test_check_counts_machines_and_shows_no_secret(cloud: Lambda, wire: re
         "account": ACCOUNT,
         "key": "accepted (LAMBDA_API_KEY)",
         "instances": "2 in the account, 1 of this installation",
-        "balance": "not shown by Lambda's API",
+        "rights": "keys have no scopes; whether the account may rent shows at the first launch",
+        "quota": "quota and balance are not shown by Lambda's API",
+        "clock_skew": "unknown",
     }
 
 
