@@ -20,7 +20,7 @@ DEADLINE_S = 40.0
 #: AWS refuses signatures that are 5 minutes off, and tokens of others live by the clock, too.
 TOLERATED_SKEW_S = 60.0
 _REFUSED = ("AuthFailed", "Forbidden", "NoFunds")
-_KNOWN = ("account", "rights", "quota", "balance", "clock_skew", "fix")
+_KNOWN = ("account", "rights", "clock_skew", "fix")
 
 
 @dataclass(slots=True)
@@ -109,11 +109,15 @@ async def _look(finding: Finding, make: Callable[[], Provider], env: Env, store:
     finding.ok, finding.reachable, finding.key_valid = True, True, True
     finding.account = said.get("account")
     finding.rights = said.get("rights")
-    finding.quota = "; ".join(said[key] for key in ("quota", "balance") if said.get(key)) or None
+    finding.quota = "; ".join(text for key, text in said.items() if _is_quota(key)) or None
     finding.clock_skew = said.get("clock_skew")
     finding.hint = said.get("fix") or _skew_hint(finding.clock_skew)
-    finding.detail = {key: text for key, text in said.items() if key not in _KNOWN}
+    finding.detail = {key: text for key, text in said.items() if key not in _KNOWN and not _is_quota(key)}
     await _count_offers(finding, provider, env, store)
+
+
+def _is_quota(key: str) -> bool:
+    return key == "balance" or key.startswith("quota")
 
 
 async def _count_offers(finding: Finding, provider: Provider, env: Env, store: Store) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import json
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -137,6 +138,7 @@ class Http:
             `Unavailable` and `Unclassified`: otherwise the outcome is unknown.
         secrets: texts that never appear in an error message.
         facts: its `rates` are kept.
+        tls: trust and client certificate, where the usual ones will not do (a cluster's own CA).
     """
 
     def __init__(
@@ -150,6 +152,7 @@ class Http:
         secrets: tuple[str, ...] = (),
         facts: Facts | None = None,
         account_key: str = "",
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._context = context
         self._provider = provider
@@ -169,7 +172,7 @@ class Http:
             follow_redirects=False,  # a redirect must never carry the key elsewhere
             trust_env=not loopback,
             # No TLS is spoken on plain http; not loading the CA bundle saves 30 ms a client.
-            verify=parts.scheme == "https",
+            verify=tls or parts.scheme == "https",
         )
 
     async def aclose(self) -> None:

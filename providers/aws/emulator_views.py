@@ -97,7 +97,6 @@ def _interface(one: Instance, groups: list[Tree]) -> Tree:
         "groupSet": groups,
         "attachment": {"deviceIndex": 0, "status": "attached", "deleteOnTermination": True},
         "association": association,
-        "tagSet": tag_set(one.network_tags),
     }
 
 

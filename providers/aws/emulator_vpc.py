@@ -180,7 +180,7 @@ def create_security_group(cloud: Cloud, call: Call) -> Tree:
     tags = tag_specification(call, "security-group")
     group = Group(cloud.network.id("sg"), name, description, site.vpc, tags)
     site.groups[group.id] = group
-    return {"return": True, "groupId": group.id, "tagSet": tag_set(tags)}
+    return {"groupId": group.id, "tagSet": tag_set(tags)}
 
 
 def delete_security_group(cloud: Cloud, call: Call) -> Tree:

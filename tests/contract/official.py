@@ -12,21 +12,27 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qs, unquote
 
 import yaml
 
+from providers.registry import load
 from providers.sandbox.world import Exchange
 from tests.conftest import SPEC_DIR
 from tests.contract.official_schema import Document
 
 #: Provider to the files (a pattern, below the folder of API descriptions) that describe its API.
 FILES = {
+    "aws": "aws/*.service-2.json.gz",
     "lambda": "lambda/openapi.json",
     "runpod": "runpod/openapi-v2.json",
     # The single files have the trailing slashes and the limits that the combined one drops.
     "vast": "vast/endpoints/*.yaml",
+}
+#: Where the description is no OpenAPI: ``module:function`` that reads the files.
+READERS = {
+    "aws": "tests.contract.aws_official:load",
 }
 _METHODS = ("get", "put", "post", "delete", "patch")
 
@@ -74,6 +80,13 @@ class Operation:
         )
         match = re.fullmatch(pattern, path) if method == self.method else None
         return match.groupdict() if match else None
+
+
+class Judging(Protocol):
+    """Whatever a provider has published, made into a judge."""
+
+    def judge(self, exchange: Exchange, *, answered: bool = True) -> tuple[str, list[Finding]]:
+        """The operation's name, and all in which *exchange* differs; see `Description.judge`."""
 
 
 class Description:
@@ -224,9 +237,12 @@ def _parsed(text: str) -> Any:
 
 
 @functools.cache
-def description(provider: str, folder: Path = SPEC_DIR) -> Description | None:
+def description(provider: str, folder: Path = SPEC_DIR) -> Judging | None:
     """What *provider* has published, or None if it has published nothing or the files are not there."""
     files = sorted(folder.glob(FILES[provider])) if provider in FILES else []
+    if files and provider in READERS:
+        judge: Judging = load(READERS[provider])(provider, files, folder)
+        return judge
     documents = []
     for file in files:
         text = file.read_text(encoding="utf-8")

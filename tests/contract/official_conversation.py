@@ -157,7 +157,7 @@ async def attempt(provider: Provider, offer: Offer, number: int) -> AttemptRef:
         owner=OWNER,
         lease="leasecccc",
         ssh_public_key=KEY,
-        image="docker.io/library/ubuntu:24.04" if "image" in can else None,
+        image="docker.io/library/ubuntu:24.04" if "image" in can and "container" in provider.facts.workloads else None,
         cmd="sleep 60 && echo 'done'" if "cmd" in can else None,
         env={"MODEL": "a b"} if "env" in can else {},
         ports=("8080/http", "9000/tcp") if "ports" in can else (),

@@ -1,7 +1,6 @@
 """The emulated AWS beside moto, an independent imitation of EC2: both must give the SDK the same answers.
 
-Only what moto does well is compared. It is not a dependency of this project: install ``moto[ec2,server]`` into an
-environment of its own and put that on the path to run this module.
+Only what moto does well is compared; what it does unlike EC2 is listed in `test_aws_adapter_moto.py`.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from botocore.exceptions import ClientError
 
 from tests.contract.aws_bench import Bench, bench, boto3
 
-server = pytest.importorskip("moto.server", reason="moto is not installed (optional second opinion on EC2's answers)")
+server = pytest.importorskip("moto.server", reason="moto is not installed: pip install 'moto[ec2,server]'")
 #: moto, unlike this project's other tests, wants a key of the right length.
 _BLOB = b"\x00\x00\x00\x0bssh-ed25519\x00\x00\x00\x20" + bytes(range(32))
 KEY = f"ssh-ed25519 {base64.b64encode(_BLOB).decode()} orch"

@@ -19,6 +19,24 @@ from tests.contract.official_watch import LIST, differences
 
 #: What the adapters need. A call that is not here is a new one, which has to be thought about.
 NEEDED = {
+    "aws": {
+        "ec2 AuthorizeSecurityGroupIngress",
+        "ec2 CreateSecurityGroup",
+        "ec2 DeleteSecurityGroup",
+        "ec2 DescribeImages",
+        "ec2 DescribeInstanceTypeOfferings",
+        "ec2 DescribeInstanceTypes",
+        "ec2 DescribeInstances",
+        "ec2 DescribeSecurityGroups",
+        "ec2 DescribeSpotPriceHistory",
+        "ec2 DescribeSubnets",
+        "ec2 RunInstances",
+        "ec2 TerminateInstances",
+        "pricing GetProducts",
+        "servicequotas GetServiceQuota",
+        "ssm GetParameter",
+        "sts GetCallerIdentity",
+    },
     "lambda": {
         "GET /api/v1/images",
         "GET /api/v1/instance-types",
