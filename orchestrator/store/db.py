@@ -33,6 +33,12 @@ class Tx(Protocol):
     async def run(self, statement: sa.Executable) -> int:
         """Run *statement* and return how many rows it changed."""
 
+    async def lock(self, *what: str) -> None:
+        """Be the only transaction that looks at *what* and then writes it, until this one ends.
+
+        A row that is not there yet cannot be locked, so on PostgreSQL this is an advisory lock on the name.
+        """
+
 
 class Database(Protocol):
     """Opens transactions."""
@@ -55,6 +61,9 @@ class _SyncTx:
 
     async def run(self, statement: sa.Executable) -> int:
         return int(self._connection.execute(statement).rowcount)
+
+    async def lock(self, *what: str) -> None:
+        """Nothing to do: a writer has the whole file since BEGIN IMMEDIATE."""
 
 
 class SqliteDatabase:
@@ -120,6 +129,10 @@ class _AsyncTx:
 
     async def run(self, statement: sa.Executable) -> int:
         return int((await self._connection.execute(statement)).rowcount)
+
+    async def lock(self, *what: str) -> None:
+        name = sa.func.hashtextextended("orch:" + ":".join(what), 0)
+        await self._connection.execute(sa.select(sa.func.pg_advisory_xact_lock(name)))
 
 
 class PostgresDatabase:

@@ -100,6 +100,7 @@ class Store:
     async def owner_id(self) -> str:
         """The installation's id, 128 random bits as 32 hexadecimal digits, made at first use."""
         async with self._db.begin(write=True) as tx:
+            await tx.lock("owner")
             found = await tx.rows(sa.select(t.meta.c.value).where(t.meta.c.key == "owner"))
             if found:
                 return str(found[0]["value"])
@@ -118,6 +119,7 @@ class Store:
         """
         row.owner, row.owner_until, row.fence = self.holder, self._until(), 1
         async with self._db.begin(write=True) as tx:
+            await tx.lock("lease-name", row.name)
             clash = sa.select(t.lease.c.id).where(t.lease.c.name == row.name, t.lease.c.state.in_(OPEN_LEASE))
             if await tx.rows(clash):
                 raise ConfigError(
@@ -293,7 +295,8 @@ class Store:
     async def add_debris(self, items: Sequence[Debris]) -> None:
         """Save what a failed call left behind; what is known already stays as it is."""
         async with self._db.begin(write=True) as tx:
-            for item in items:
+            for item in sorted(items, key=lambda one: (one.provider, one.account, one.instance_id)):
+                await tx.lock("debris", item.provider, item.account, item.instance_id)
                 same = sa.and_(
                     t.debris.c.provider == item.provider,
                     t.debris.c.account == item.account,
@@ -365,6 +368,7 @@ class Store:
         """
         now = self._env.now()
         async with self._db.begin(write=True) as tx:
+            await tx.lock("hold", row.key)
             rows = await tx.rows(sa.select(t.hold).where(t.hold.c.key == row.key))
             repeats = 1
             if rows:
@@ -398,10 +402,8 @@ class Store:
         """Reserve the next turn under *key*, *spacing_s* after the one before; returns seconds to wait."""
         now = self._env.now()
         async with self._db.begin(write=True) as tx:
-            query = sa.select(t.pace.c.next_at).where(t.pace.c.key == key)
-            if self._db.dialect == "postgresql":
-                query = query.with_for_update()
-            rows = await tx.rows(query)
+            await tx.lock("pace", key)
+            rows = await tx.rows(sa.select(t.pace.c.next_at).where(t.pace.c.key == key))
             turn = max(now, rows[0]["next_at"]) if rows else now
             values = {"next_at": turn + timedelta(seconds=spacing_s)}
             if rows:
@@ -415,6 +417,7 @@ class Store:
     async def save_offers(self, key: str, account: str, offers: bytes) -> None:
         """Remember a source's last good answer."""
         async with self._db.begin(write=True) as tx:
+            await tx.lock("offers", key)
             await tx.run(t.offer_cache.delete().where(t.offer_cache.c.key == key))
             await tx.run(t.offer_cache.insert().values(key=key, account=account, at=self._env.now(), offers=offers))
 
@@ -427,6 +430,7 @@ class Store:
     async def note_boot(self, key: str, *, booted: bool) -> None:
         """Count a boot that worked or failed at a place."""
         async with self._db.begin(write=True) as tx:
+            await tx.lock("place", key)
             rows = await tx.rows(sa.select(t.place).where(t.place.c.key == key))
             old = rows[0] if rows else {"booted": 0.0, "failed": 0.0}
             values = {

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import TypeVar
 
 import psycopg
 import pytest
@@ -23,6 +25,8 @@ from orchestrator.store.db import filesystem_of, refuse_network_folder
 from orchestrator.store.tables import SCHEMA, Money, Time, metadata
 from providers.env import ManualEnv
 from tests.unit.engine.postgres import server
+
+T = TypeVar("T")
 
 
 @pytest.fixture
@@ -240,3 +244,47 @@ def test_network_file_systems_are_refused(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("orchestrator.store.db.filesystem_of", lambda folder: "nfs4")
     with pytest.raises(ConfigError, match="network"):
         refuse_network_folder(folder)
+
+
+# -- several at once, on rows that are not there yet ---------------------------------------------------------
+
+
+async def together(target: Path | str, env: ManualEnv, work: Callable[[Store, int], Awaitable[T]]) -> list[T]:
+    """What *work* gives for eight stores, each with connections of its own, at the same time."""
+    stores = [await open_store(target, env) for _ in range(8)]
+    try:
+        found = await asyncio.gather(*(work(store, n) for n, store in enumerate(stores)), return_exceptions=True)
+    finally:
+        for store in stores:
+            await store.close()
+    return found  # type: ignore[return-value]
+
+
+def held(env: ManualEnv) -> HoldRow:
+    return HoldRow(key="k", provider="vast", until=env.now(), placed_at=env.now(), drops=False, why="sold out")
+
+
+async def test_an_installation_gets_one_owner_id(target: Path | str, env: ManualEnv) -> None:
+    found = await together(target, env, lambda store, n: store.owner_id())
+    assert len(set(found)) == 1
+
+
+async def test_every_turn_is_given_once(target: Path | str, env: ManualEnv) -> None:
+    waits = await together(target, env, lambda store, n: store.take_turn("vast:offers", 6.0))
+    assert sorted(waits) == [6.0 * n for n in range(8)]
+
+
+async def test_repeated_failures_of_a_place_are_all_counted(target: Path | str, env: ManualEnv) -> None:
+    found = await together(target, env, lambda store, n: store.place_hold(held(env), 180))
+    assert sorted(hold.repeats for hold in found) == list(range(1, 9))
+    await together(target, env, lambda store, n: store.note_boot("place", booted=n % 2 == 0))
+    store = await open_store(target, env)
+    assert await store.boots() == {"place": (4.0, 4.0)}
+    await store.close()
+
+
+async def test_a_name_is_taken_by_one_lease(target: Path | str, env: ManualEnv) -> None:
+    found = await together(target, env, lambda store, n: store.add_lease(row(env, f"lease{n:04}")))
+    refused = [one for one in found if one is not None]
+    assert len(refused) == 7
+    assert all(isinstance(one, ConfigError) for one in refused)
