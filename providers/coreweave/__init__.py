@@ -1,0 +1,1 @@
+"""CoreWeave Kubernetes Service, and any other Kubernetes cluster with GPU nodes: pods on whole-node pools."""
