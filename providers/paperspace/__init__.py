@@ -1,0 +1,1 @@
+"""Paperspace: GPU virtual machines ("Machines") on demand, through its API v1."""
