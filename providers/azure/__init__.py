@@ -1,0 +1,1 @@
+"""Microsoft Azure: the adapter behind the provider contract, and its loopback twin."""
