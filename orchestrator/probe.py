@@ -6,6 +6,7 @@ GPU and, where there is a python3, initialises CUDA through ctypes. `judge` read
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from providers import gpus
@@ -16,6 +17,7 @@ set -u
 command -v nvidia-smi >/dev/null 2>&1 || { echo "probe: no nvidia-smi"; exit 3; }
 nvidia-smi --query-gpu=name,memory.total,uuid,ecc.errors.uncorrected.volatile.total \
   --format=csv,noheader,nounits 2>&1 | sed 's/^/gpu: /'
+[ -z "${CUDA_VISIBLE_DEVICES-}" ] || echo "visible: $CUDA_VISIBLE_DEVICES"
 if command -v python3 >/dev/null 2>&1; then
 python3 - <<'PROBE'
 import ctypes
@@ -34,6 +36,11 @@ else
 echo "cuda: not checked (no python3)"
 fi
 """
+
+
+#: A virtual GPU's name is its board's and a profile: GiB of memory and the licence's letter ("NVIDIA A10-24Q"), as
+#: NVIDIA's vGPU guide has it. Azure's A10 sizes are such, whole ones included.
+_VGPU = re.compile(r"(?:GRID )?(.+)-\d{1,3}[ABCQ]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +76,7 @@ def judge(output: str, status: int, *, gpu: str, count: int) -> Probed:
         NotReachable: the probe itself did not run.
     """
     rows, cuda = _read(output)
+    rows = _visible(rows, output)
     if status == 3 or "probe: no nvidia-smi" in output:
         raise WrongGpu("the machine has no nvidia-smi: no NVIDIA driver is installed", code="no-nvidia-smi")
     if status == 255 or (status != 0 and not rows):
@@ -87,7 +95,12 @@ def judge(output: str, status: int, *, gpu: str, count: int) -> Probed:
 
 
 def _check_one(name: str, memory_mib: int, ecc: str, gpu: str) -> None:
-    found = gpus.canonical(name, memory_gib=memory_mib / 1024 if memory_mib else None) or gpus.slug(name)
+    profile = _VGPU.fullmatch(name)
+    if profile is not None:
+        # A share of a GPU has its profile's memory, so that no memory tells the model.
+        found = gpus.canonical(profile[1]) or gpus.slug(profile[1])
+    else:
+        found = gpus.canonical(name, memory_gib=memory_mib / 1024 if memory_mib else None) or gpus.slug(name)
     if found != gpu:
         raise WrongGpu(f"the machine has {name} where {gpu} is paid for", code="wrong-gpu")
     if ecc.isdigit() and int(ecc) > 0:
@@ -105,6 +118,24 @@ def _read(output: str) -> tuple[list[tuple[str, int, str, str]], str]:
         elif line.startswith("cuda: "):
             cuda = line.removeprefix("cuda: ")
     return rows, cuda
+
+
+def _visible(rows: list[tuple[str, int, str, str]], output: str) -> list[tuple[str, int, str, str]]:
+    """The GPUs that CUDA is allowed to use: on a shared machine `nvidia-smi` shows those of others, too.
+
+    Only for what can be understood: indexes, or ids and beginnings of ids that are there.
+    """
+    said = next((line.removeprefix("visible: ") for line in output.splitlines() if line.startswith("visible: ")), "")
+    words = [word.strip() for word in said.split(",") if word.strip()]
+    chosen = []
+    for word in words:
+        found = [row for row in rows if word.startswith("GPU-") and row[2].startswith(word)]
+        if word.isdecimal() and int(word) < len(rows):
+            found = [rows[int(word)]]
+        if len(found) != 1:
+            return rows
+        chosen += found
+    return chosen or rows
 
 
 def failure(error: Exception) -> ProviderError:

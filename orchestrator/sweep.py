@@ -29,10 +29,14 @@ async def sweep(engine: Engine, *, delete: bool) -> list[Stray]:
             await engine.emit("source-failed", f"{name}: {error}", provider=name)
             continue
         try:
-            account, alive = await provider.account(), await provider.owned()
+            account = await provider.account()
+            alive = await provider.owned()
         except ProviderError as error:
             await engine.emit("source-failed", f"{name}: {error}", provider=name)
-            raise OutcomeUnclear(f"could not look at {name}: {error}", hint="nothing was ended there") from None
+            if error.seen is None:
+                raise OutcomeUnclear(f"could not look at {name}: {error}", hint="nothing was ended there") from None
+            # One own machine that is off must not keep the others from being swept: what was seen is there.
+            alive = list(error.seen)
         alive_leases = {lease.id for lease in await engine.store.leases()}
         known = {
             row.token

@@ -260,7 +260,7 @@ class Facts:
         workloads: kinds of workload that can be rented.
         markets: markets it sells in.
         capabilities: things some providers can do: "image", "cmd", "env", "ports", "disk", "spot", "quota",
-            "accept-then-fail", "price-drift".
+            "accept-then-fail", "price-drift", "price-in-machine" (only a machine tells what it costs).
         egress: one line on egress for people.
     """
 

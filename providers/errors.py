@@ -64,6 +64,8 @@ class ProviderError(Exception):
     default_hold_s: ClassVar[float] = 0.0
     #: A capacity hold only ranks an offer last; a hold that drops sets it aside.
     hold_drops: ClassVar[bool] = False
+    #: Of a listing that could not look everywhere: what it saw all the same. It proves nothing of what it lacks.
+    seen: tuple[Instance, ...] | None = None
 
     def __init__(
         self,

@@ -49,7 +49,7 @@ class Sandbox:
             raise SandboxError(f"the boot scale must be 0 or more, not {setup.boot_scale}")
         scale = setup.boot_scale if setup.boot_scale is not None else saved.get("boot_scale", BOOT_SCALE)
         seed = int.from_bytes(os.urandom(8)) if setup.seed is None else setup.seed
-        self.world = World(self.clock, machines=self.machines, seed=seed, boot_scale=scale)
+        self.world = World(self.clock, machines=self.machines, seed=seed, boot_scale=scale, folder=folder)
         _load_emulators(self.world, setup.emulators)
         self.scenario = setup.scenario or saved.get("scenario", scenario.DEFAULT)
         if not saved or setup.scenario is not None:

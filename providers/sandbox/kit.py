@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from providers.sandbox.faults import Fault
+from providers.sandbox.faults import TRANSPORT, Fault
 from providers.sandbox.world import Exchange, World
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -46,11 +46,17 @@ class Emulator(abc.ABC):
     Attributes:
         name: the provider's name in the registry.
         semantic: the semantic faults (`providers.sandbox.faults`) that this provider can have at all.
+        transport: the transport faults that it can have.
+        cannot: semantic faults that every cloud has and this provider, by its nature, has not.
+        needs_machines: whether it lives in real machines (`providers.sandbox.machines`), which tests must give it.
         fatal_query_params: see subclasses.
     """
 
     name: ClassVar[str]
     semantic: ClassVar[frozenset[str]]
+    transport: ClassVar[frozenset[str]] = TRANSPORT
+    cannot: ClassVar[frozenset[str]] = frozenset()
+    needs_machines: ClassVar[bool] = False
 
     def __init__(self, world: World) -> None:
         self.world = world

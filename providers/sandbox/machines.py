@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from providers.sandbox import nvidia, processes
 
 if TYPE_CHECKING:
+    from providers.sandbox.gate import Gate
     from providers.sandbox.sshd import Server
 
 _GONE = ".gone-"
@@ -55,9 +56,13 @@ class SshMachines:
 
     Args:
         root: the folder below which every machine gets its own.
+
+    Attributes:
+        gates: who decides, by machine key, who comes in and what becomes of a session; without one it is as usual.
     """
 
     def __init__(self, root: Path) -> None:
+        self.gates: dict[str, Gate] = {}
         self._root = root.resolve()
         self._specs: dict[str, Spec] = {}
         self._servers: dict[str, Server] = {}
@@ -174,6 +179,7 @@ class SshMachines:
             host_key=spec.host_key,
             folder=folder,
             environment=environment(folder, spec),
+            gate=lambda: self.gates.get(spec.key),
         )
         self._specs[spec.key] = spec
 

@@ -1,5 +1,6 @@
 # Stands below four lines that `nvidia.py` writes: NAME, MEMORY (MiB a GPU), UUIDS (one a GPU) and ECC (0, or N/A
-# where the model does not report it). Answers as NVIDIA's tool does on an idle machine.
+# where the model does not report it). Answers as NVIDIA's tool does on an idle machine; where there is a file
+# `nvidia-smi.processes` beside it, its lines (UUID PID NAME MIB) are what computes.
 DRIVER=580.95.05
 CUDA=13.0
 
@@ -7,6 +8,7 @@ usage() {
     echo "nvidia-smi of the orch sandbox. Usage:"
     echo "  nvidia-smi [-L] [-i INDEX|UUID]"
     echo "  nvidia-smi --query-gpu=FIELD,... --format=csv[,noheader][,nounits] [-i INDEX|UUID]"
+    echo "  nvidia-smi --query-compute-apps=FIELD,... --format=csv[,noheader][,nounits]"
 }
 
 refuse() {
@@ -57,6 +59,26 @@ row() {
     printf '%s\n' "$line"
 }
 
+# apps: one line for each computing process.
+apps() {
+    [ "$HEAD" = no ] || printf '%s\n' "$FIELDS" | sed 's/ /, /g'
+    [ -r "$0.processes" ] || return 0
+    while read -r gpu pid name used; do
+        line=''
+        for one in $FIELDS; do
+            case $one in
+                gpu_uuid) value=$gpu ;;
+                pid) value=$pid ;;
+                process_name | name) value=$name ;;
+                used_gpu_memory | used_memory) value="$used$([ "$UNITS" = no ] || echo ' MiB')" ;;
+                *) value='[N/A]' ;;
+            esac
+            line=${line:+$line, }$value
+        done
+        printf '%s\n' "$line"
+    done <"$0.processes"
+}
+
 entry() { printf 'GPU %s: %s (UUID: %s)\n' "$1" "$NAME" "$2"; }
 
 box() {
@@ -103,6 +125,7 @@ while [ $# -gt 0 ]; do
         -h | --help) usage && exit 0 ;;
         --query-gpu=*) MODE=query FIELDS=$(printf '%s' "${1#*=}" | tr ',' ' ') ;;
         --query-gpu) MODE=query FIELDS=$(printf '%s' "${2:-}" | tr ',' ' ') && shift ;;
+        --query-compute-apps=*) MODE=apps FIELDS=$(printf '%s' "${1#*=}" | tr ',' ' ') ;;
         --format=*) FORMAT=${1#*=} ;;
         --format) FORMAT=${2:-} && shift ;;
         --id=*) ONLY=${1#*=} ;;
@@ -120,6 +143,7 @@ for option in $(printf '%s' "$FORMAT" | tr ',' ' '); do
     esac
 done
 case $MODE in
+    apps) apps ;;
     list) each entry ;;
     table) table ;;
     query)

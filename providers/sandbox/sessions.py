@@ -32,13 +32,23 @@ _ON_TERMINAL = 'exec <>"$0" >&0 2>&0; exec "$@"'
 Process = asyncssh.SSHServerProcess[bytes]
 
 
-async def run(process: Process, *, environment: dict[str, str], folder: Path, running: processes.Running) -> None:
+async def run(
+    process: Process,
+    *,
+    environment: dict[str, str],
+    folder: Path,
+    running: processes.Running,
+    command: str | None,
+    silent: bool = False,
+) -> None:
     """Serve one session until it is over.
 
     Args:
         running: learns of the process group.
         environment: of the process, whole; TERM is added where the client has a terminal.
         folder: where it starts.
+        command: what runs, None for a shell; not always what the client has asked for.
+        silent: the client does not learn how it ended.
     """
     if process.subsystem:
         process.stderr.write(f"this machine has no subsystem {process.subsystem}\n".encode())
@@ -47,9 +57,9 @@ async def run(process: Process, *, environment: dict[str, str], folder: Path, ru
     try:
         if process.term_type:
             environment = {**environment, "TERM": process.term_type}
-            await _Terminal(process, folder, environment, running).serve(processes.SHELL)
+            await _Terminal(process, command, folder, environment, running).serve(processes.SHELL, silent=silent)
         else:
-            await _Pipes(process, folder, environment, running).serve(processes.SHELL)
+            await _Pipes(process, command, folder, environment, running).serve(processes.SHELL, silent=silent)
     except OSError as error:  # no more processes, or the machine is just being taken away
         with contextlib.suppress(OSError):
             process.stderr.write(f"the sandbox could not run this: {error}\n".encode())
@@ -59,8 +69,16 @@ async def run(process: Process, *, environment: dict[str, str], folder: Path, ru
 class _Session(abc.ABC):
     """What both kinds share. `_fds` are our ends, `_theirs` the process's."""
 
-    def __init__(self, process: Process, folder: Path, environment: dict[str, str], running: processes.Running) -> None:
+    def __init__(
+        self,
+        process: Process,
+        command: str | None,
+        folder: Path,
+        environment: dict[str, str],
+        running: processes.Running,
+    ) -> None:
         self._process = process
+        self._command = command
         self._running = running
         self._folder = folder
         self._environment = environment
@@ -68,7 +86,7 @@ class _Session(abc.ABC):
         self._fds: set[int] = set()
         self._theirs: set[int] = set()
 
-    async def serve(self, shell: str) -> None:
+    async def serve(self, shell: str, *, silent: bool = False) -> None:
         """Start *shell*, carry bytes until the session is over, and report how it ended."""
         tasks: list[asyncio.Task[Any]] = []
         child = None
@@ -81,7 +99,8 @@ class _Session(abc.ABC):
             await asyncio.wait({closed, finished}, return_when=asyncio.FIRST_COMPLETED)
             if finished.done():
                 finished.result()
-                self._report(child.returncode or 0)
+                if not silent:
+                    self._report(child.returncode or 0)
         finally:
             await _cancel(tasks)
             for fd in self._fds | self._theirs:
@@ -161,7 +180,7 @@ class _Pipes(_Session):
         self._theirs |= {inner_in, inner_out, inner_err}
         for fd in self._fds:
             os.set_blocking(fd, False)
-        command = self._process.command
+        command = self._command
         argv = [shell] if command is None else [shell, "-c", command]
         child = await self._spawn(argv, inner_in, inner_out, inner_err)
         while self._theirs:  # or our reads would never see the end
@@ -189,7 +208,7 @@ class _Terminal(_Session):
         self._theirs.add(inner)  # kept open, so that the terminal lasts until the session is over
         os.set_blocking(self._master, False)
         self._resize(*self._process.term_size[:2])
-        command = self._process.command
+        command = self._command
         interactive = [shell, "--noprofile", "--norc", "-i"] if shell.endswith("bash") else [shell, "-i"]
         inside = interactive if command is None else [shell, "-c", command]
         argv = ["/bin/sh", "-c", _ON_TERMINAL, os.ttyname(inner), *inside]

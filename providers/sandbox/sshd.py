@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import socket
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import cast
 
 import asyncssh
 
 from providers.sandbox import processes, sessions
+from providers.sandbox.gate import Gate, Turn
 
 _log = logging.getLogger(__name__)
 # What OpenSSH's server lets a client set, as Debian configures it.
 _CLIENT_MAY_SET = ("LANG", "LC_")
+_FORCED = re.compile(r'^(?:[^" ]|"(?:[^"\\]|\\.)*")*?command="((?:[^"\\]|\\.)*)"(?:[^" ]|"(?:[^"\\]|\\.)*")* +(.*)$')
 
 
 def new_host_key() -> str:
@@ -33,13 +37,41 @@ def public_keys(lines: list[str]) -> set[bytes]:
     return found
 
 
+def public_line(private: str) -> str:
+    """The public line of an OpenSSH private key file's text."""
+    return asyncssh.import_private_key(private).export_public_key().decode().strip()
+
+
+def own_keys(file: Path) -> dict[bytes, str | None]:
+    """The keys of a machine's own `authorized_keys`, each with the command it forces, if it does.
+
+    As sshd reads it: the first line with a key counts. Options but `command` are not enforced here.
+    """
+    found: dict[bytes, str | None] = {}
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return found
+    for line in lines:
+        forced = _FORCED.match(line)
+        text = forced[2] if forced else line
+        for words in (text, text.partition(" ")[2]):  # perhaps behind other options
+            for key in public_keys([words]) if words.startswith(("ssh-", "ecdsa-", "sk-")) else ():
+                found.setdefault(key, forced[1].replace('\\"', '"') if forced else None)
+    return found
+
+
 class Server:
     """Answers SSH on *listener* for one user with certain public keys, and for nobody else.
+
+    Keys that stand in the machine's own ``~/.ssh/authorized_keys`` open it as well. Several users, who share the
+    machine's folder, are written with commas in between; each has ``~/.ssh/authorized_keys.USER`` besides.
 
     Args:
         listener: a bound and listening loopback socket; the server owns it from now on.
         folder: the machine's scratch folder: home, working folder, and all that SFTP sees.
         environment: of every command.
+        gate: gives who decides on logins and sessions, or None.
     """
 
     def __init__(
@@ -51,10 +83,13 @@ class Server:
         host_key: str,
         folder: Path,
         environment: dict[str, str],
+        gate: Callable[[], Gate | None] = lambda: None,
     ) -> None:
         self._listener = listener
-        self.user = user
-        self.keys = public_keys(authorized_keys)
+        self.users = user.split(",")
+        self.gate = gate
+        self.forced: dict[asyncssh.SSHServerConnection, str] = {}
+        self._given = public_keys(authorized_keys)
         self._host_key = host_key
         self._folder = folder
         self._environment = environment
@@ -83,17 +118,49 @@ class Server:
         if self.closed:
             self._acceptor.close()
 
+    def keys(self, user: str) -> dict[bytes, str | None]:
+        """The keys that open the machine for *user* now, with the command that each forces, if it does."""
+        if user not in self.users:
+            return {}
+        home = self._folder / ".ssh"
+        own = own_keys(home / "authorized_keys") | own_keys(home / f"authorized_keys.{user}")
+        return {**own, **dict.fromkeys(self._given)}
+
     def _session(self, process: sessions.Process) -> None:
         sent = {k: v for k, v in process.env.items() if k.startswith(_CLIENT_MAY_SET)}
+        connection = cast(asyncssh.SSHServerConnection, process.channel.get_connection())
+        command = process.command
+        if (forced := self.forced.get(connection)) is not None:
+            sent |= {} if command is None else {"SSH_ORIGINAL_COMMAND": command}
+            command = forced
+        gate = self.gate()
+        turn = gate.turn(connection.get_extra_info("username"), command) if gate else Turn(command)
         # Not asyncssh's own task: the process may outlive the connection, and somebody must wait for it.
-        self._spawn(
-            sessions.run(
-                process,
-                environment={**self._environment, **sent},
-                folder=self._folder,
-                running=self._running,
-            )
-        )
+        self._spawn(self._serve(process, connection, turn, {**self._environment, **sent}))
+
+    async def _serve(
+        self,
+        process: sessions.Process,
+        connection: asyncssh.SSHServerConnection,
+        turn: Turn,
+        environment: dict[str, str],
+    ) -> None:
+        try:
+            if turn.wait_s:
+                await asyncio.sleep(turn.wait_s)  # noqa: TID251 - the wire is slow in real time
+            if turn.cut != "before":
+                await sessions.run(
+                    process,
+                    environment=environment,
+                    folder=self._folder,
+                    running=self._running,
+                    command=turn.command,
+                    silent=bool(turn.cut),
+                )
+        finally:
+            turn.done()
+            if turn.cut:
+                connection.abort()
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -146,6 +213,7 @@ class _Gate(asyncssh.SSHServer):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._connection is not None:
             self._server.connections.discard(self._connection)
+            self._server.forced.pop(self._connection, None)
 
     def begin_auth(self, username: str) -> bool:
         return True
@@ -154,4 +222,10 @@ class _Gate(asyncssh.SSHServer):
         return True
 
     def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
-        return username == self._server.user and key.public_data in self._server.keys
+        gate, keys = self._server.gate(), self._server.keys(username)
+        if key.public_data not in keys or not (gate is None or gate.admits(username)):
+            return False
+        forced = keys[key.public_data]
+        if self._connection is not None and forced is not None:
+            self._server.forced[self._connection] = forced
+        return True

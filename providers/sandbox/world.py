@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from providers.env import Env
@@ -80,6 +81,7 @@ class World:
         market: provider name to that provider's part of the market file (prices, stock; see `market.toml`).
         seed: makes ids repeatable.
         boot_scale: emulators multiply their provider's usual boot times by it.
+        folder: where an emulator may keep files that its clients read; None where there is no such place.
     """
 
     def __init__(
@@ -90,8 +92,10 @@ class World:
         machines: Machines | None = None,
         seed: int = 0,
         boot_scale: float = 1.0,
+        folder: Path | None = None,
     ) -> None:
         self.env = env
+        self.folder = folder
         self.market = market or {}
         self.machines: Machines = machines or NoMachines()
         self.random = random.Random(seed)  # noqa: S311 - repeatable on purpose

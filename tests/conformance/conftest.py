@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from providers.env import ManualEnv
 from providers.fake import FakeCloud, connect
 from providers.sandbox.faults import Faults
 from providers.sandbox.ledger import Ledger
+from providers.sandbox.machines import SshMachines
 from providers.sandbox.serve import serving
 from providers.sandbox.world import World
 from tests.contract.official_watch import Watch
@@ -111,10 +114,18 @@ async def running(name: str) -> AsyncIterator[Cloud]:
         yield made
         return
     entry = registry.entries()[name]
-    world = World(env, boot_scale=0.1)
-    world.recorder = watch = Watch(name, world)
-    emulator = registry.load(entry.emulator or "")(world)
-    async with serving(world) as base:
+    kind = registry.load(entry.emulator or "")
+    async with contextlib.AsyncExitStack() as stack:
+        world = World(env, boot_scale=0.1)
+        if kind.needs_machines:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="orch-")))
+            machines = SshMachines(folder / "machines")
+            stack.push_async_callback(machines.aclose)
+            env.dial = machines.dial  # type: ignore[method-assign]
+            world = World(env, boot_scale=0.1, machines=machines, folder=folder)
+        world.recorder = watch = Watch(name, world)
+        emulator = kind(world)
+        base = await stack.enter_async_context(serving(world))
         settings = emulator.environment(f"{base}/{name}")
         made = Cloud(name, env, emulator, world.faults, world.ledger, entry.create, settings)
         try:

@@ -25,6 +25,7 @@ from tests.contract.official_schema import Document
 #: Provider to the files (a pattern, below the folder of API descriptions) that describe its API.
 FILES = {
     "aws": "aws/*.service-2.json.gz",
+    "gcp": "gcp/*.v1.json*",
     "lambda": "lambda/openapi.json",
     "runpod": "runpod/openapi-v2.json",
     # The single files have the trailing slashes and the limits that the combined one drops.
@@ -33,6 +34,7 @@ FILES = {
 #: Where the description is no OpenAPI: ``module:function`` that reads the files.
 READERS = {
     "aws": "tests.contract.aws_official:load",
+    "gcp": "tests.contract.gcp_official:load",
 }
 _METHODS = ("get", "put", "post", "delete", "patch")
 

@@ -82,7 +82,7 @@ def test_json_can_be_read(block: Block) -> None:
 
 @pytest.mark.parametrize("block", blocks("yaml"), ids=lambda block: block.id)
 def test_yaml_can_be_read(block: Block) -> None:
-    assert yaml.safe_load(block.code)
+    assert all(yaml.safe_load_all(block.code))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)

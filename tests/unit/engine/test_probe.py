@@ -35,6 +35,25 @@ def test_more_gpus_than_promised_are_fine() -> None:
     assert len(probe.judge(L40 * 2, 0, gpu="l40", count=1).names) == 2
 
 
+SHARED = "gpu: NVIDIA L40, 46068, GPU-aaaa, 0\ngpu: NVIDIA L40, 46068, GPU-bbbb, 7\n"
+
+
+@pytest.mark.parametrize(
+    ("visible", "kept"), [("GPU-aaaa", ["GPU-aaaa"]), ("GPU-a", ["GPU-aaaa"]), ("0", ["GPU-aaaa"])]
+)
+def test_on_a_shared_machine_only_the_visible_gpus_count(visible: str, kept: list[str]) -> None:
+    proof = probe.judge(f"{SHARED}visible: {visible}\n", 0, gpu="l40", count=1)
+    assert list(proof.uuids) == kept
+    with pytest.raises(WrongGpu, match="1 GPUs where 2"):
+        probe.judge(f"{SHARED}visible: {visible}\n", 0, gpu="l40", count=2)
+
+
+@pytest.mark.parametrize("visible", ["GPU-cccc", "7", "GPU-", "MIG-1234", "NoDevFiles"])
+def test_visible_devices_that_cannot_be_understood_hide_no_fault(visible: str) -> None:
+    with pytest.raises(WrongGpu, match="ECC"):
+        probe.judge(f"{SHARED}visible: {visible}\n", 0, gpu="l40", count=1)
+
+
 @pytest.mark.parametrize(
     ("output", "count", "code"),
     [
@@ -107,3 +126,13 @@ def test_the_key_pair_is_made_once_and_private(tmp_path: Path) -> None:
     assert key.stat().st_mode & 0o777 == 0o600
     assert ssh.ensure_key(key) == public
     assert sorted(path.name for path in key.parent.iterdir()) == ["id", "id.pub"]
+
+
+@pytest.mark.parametrize("line", ["NVIDIA A10-24Q, 24512", "NVIDIA A10-4Q, 4032", "GRID A10-8C, 8192"])
+def test_a_virtual_gpu_counts_as_its_board(line: str) -> None:
+    assert probe.judge(f"gpu: {line}, GPU-a, [N/A]\n", 0, gpu="a10", count=1).names
+
+
+def test_a_virtual_gpu_of_another_board_is_refused() -> None:
+    with pytest.raises(WrongGpu):
+        probe.judge("gpu: NVIDIA A10-24Q, 24512, GPU-a, [N/A]\n", 0, gpu="l40", count=1)
