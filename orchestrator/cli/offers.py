@@ -58,8 +58,7 @@ def command(gpu: tuple[str, ...], provider: tuple[str, ...], everything: bool) -
     found = sorted((o for o in market.offers if everything or o.available is not False), key=_plan.by_price)
     _show(app, found)
     for source in market.sources:
-        note = market.notes.get(source.provider)
-        app.out.note(_plan.source_line(source, now) + (f" ({note})" if note else ""), "dim")
+        app.out.note(_plan.source_line(source, now), "dim")
     sold_out = len(market.offers) - len(found)
     if sold_out:
         app.out.note(f"{sold_out} sold out (--all shows them)")

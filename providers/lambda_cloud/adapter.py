@@ -98,7 +98,8 @@ class Lambda(Provider):
         found = [o for name, item in types.items() for o in offers.offers_of(name, item, account=account, now=now)]
         wanted = [offer for offer in found if not query.gpus or offer.gpu in query.gpus]
         missing = [gpu for gpu in query.gpus if all(offer.gpu != gpu for offer in wanted)]
-        notes = [f"rents no {', '.join(missing)}"] if missing else []
+        has = ", ".join(dict.fromkeys(offer.gpu for offer in found))
+        notes = [f"rents no {', '.join(missing)} (it has {has or 'none now'})"] if missing else []
         if not query.gpus and not wanted:
             notes.append("lists no GPUs")
         if wanted and all(offer.available is False for offer in wanted):

@@ -107,7 +107,7 @@ REFUSALS: tuple[Refusal, ...] = (
     Refusal(r"connect to \S+ (?:\S+ )?port \d+:", "not-listening", Unavailable, again=True),
     # sshd drops connections while too many are being opened (MaxStartups).
     Refusal(r"kex_exchange_identification|ssh_exchange_identification|banner exchange", "dropped", Unavailable, True),
-    Refusal(r"no matching \S+ (?:\S+ )?found|protocol mismatch", "protocol", Unavailable),
+    Refusal(r"no matching (?:\S+ )+found|protocol mismatch", "protocol", Unavailable),
 )
 
 

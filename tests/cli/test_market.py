@@ -30,7 +30,7 @@ def _market(engine: Any, make: SimpleNamespace) -> None:
             make.offer("gone", usd_per_hour=Decimal("0.1"), available=False),
         ],
         sources=(
-            SourceState(provider="fluence", offers=4, observed_at=make.now),
+            SourceState(provider="fluence", offers=4, observed_at=make.now, note="64 rows shown"),
             SourceState(provider="runpod", state="failed", error="down"),
         ),
         notes={"fluence": "64 rows shown"},
@@ -55,7 +55,8 @@ def test_sold_out_offers_are_counted_and_shown_when_asked_for(orch: Callable[...
 
 def test_what_each_source_said_stands_beside_the_answer(orch: Callable[..., Result]) -> None:
     err = orch("offers").stderr
-    assert "fluence ok, 4 offers, 0 s ago (64 rows shown)" in err
+    assert err.count("64 rows shown") == 1
+    assert "fluence ok, 4 offers, 0 s ago: 64 rows shown" in err
     assert "runpod failed, 0 offers: down" in err
 
 

@@ -11,7 +11,7 @@ from providers import errors
 from providers.ssh import errors as ours
 from providers.ssh import script, state
 
-# Recorded from OpenSSH 9.2's client.
+# As the client words them; test_refusals.py meets four of them for real.
 SAID = [
     ("ssh: connect to host 127.0.0.1 port 1: Connection refused", "not-listening", errors.Unavailable, True),
     ("ssh: connect to host 10.255.0.1 port 22: Connection timed out", "no-route", errors.Unavailable, False),
@@ -69,5 +69,5 @@ def test_the_script_is_plain_sh_that_does_nothing_before_its_last_line() -> None
     left = [line for line in outside.splitlines() if line.strip() and not line.startswith("#")]
     left = [line for line in left if not re.match(r"\w+\(\) \{.*\}\s*(#.*)?$", line)]
     assert left == ['[ "${1-}" != timer ] || { shift; timer "$@"; }']
-    for word in ("[[", "local ", "function ", "<(", "&>", "echo -e", "source "):
+    for word in ("[[ ", "local ", "function ", "<(", "&>", "echo -e", "source "):
         assert word not in text, word
