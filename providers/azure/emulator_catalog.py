@@ -41,8 +41,10 @@ def skus(cloud: Cloud, call: Call) -> Response:
     rows = []
     for name in regions:
         for size in list(cloud.market.sizes_in(name)):
-            if size.rentable and cloud.fault("gone", verb="offers", subject=f"{size.name} {name}"):
-                cloud.market.remove(size, name)
+            gone = size.rentable and cloud.fault("gone", verb="offers", subject=f"{size.name} {name}")
+            if gone:
+                if gone.times >= 0:  # a lasting fault hides it for as long as it stands
+                    cloud.market.remove(size, name)
                 continue
             rows.append(_sku(cloud, size, cloud.market.regions[name]))
         rows += [_disk_sku(kind, cloud.market.regions[name]) for kind in cloud.market.given["fees"]["disk_month"]]

@@ -25,6 +25,7 @@ from tests.contract.official_schema import Document
 #: Provider to the files (a pattern, below the folder of API descriptions) that describe its API.
 FILES = {
     "aws": "aws/*.service-2.json.gz",
+    "azure": "azure/*.json",
     "gcp": "gcp/*.v1.json*",
     "lambda": "lambda/openapi.json",
     "runpod": "runpod/openapi-v2.json",
@@ -34,6 +35,7 @@ FILES = {
 #: Where the description is no OpenAPI: ``module:function`` that reads the files.
 READERS = {
     "aws": "tests.contract.aws_official:load",
+    "azure": "tests.contract.azure_official:load",
     "gcp": "tests.contract.gcp_official:load",
 }
 _METHODS = ("get", "put", "post", "delete", "patch")

@@ -37,6 +37,21 @@ NEEDED = {
         "ssm GetParameter",
         "sts GetCallerIdentity",
     },
+    "azure": {
+        "DELETE /subscriptions/{subscriptionId}/resourceGroups/{resourceGroupName}/providers/Microsoft.Compute"
+        "/virtualMachines/{vmName}",
+        "GET /subscriptions/{subscriptionId}/providers/Microsoft.Compute/locations/{location}/usages",
+        "GET /subscriptions/{subscriptionId}/providers/Microsoft.Compute/skus",
+        "GET /subscriptions/{subscriptionId}/providers/Microsoft.Compute/virtualMachines",
+        "GET /subscriptions/{subscriptionId}/resourceGroups/{resourceGroupName}/providers/Microsoft.Compute"
+        "/virtualMachines/{vmName}",
+        "GET /subscriptions/{subscriptionId}/resourceGroups/{resourceGroupName}/providers/Microsoft.Compute"
+        "/virtualMachines/{vmName}/extensions/{vmExtensionName}",
+        "PUT /subscriptions/{subscriptionId}/resourceGroups/{resourceGroupName}/providers/Microsoft.Compute"
+        "/virtualMachines/{vmName}",
+        "PUT /subscriptions/{subscriptionId}/resourceGroups/{resourceGroupName}/providers/Microsoft.Compute"
+        "/virtualMachines/{vmName}/extensions/{vmExtensionName}",
+    },
     "gcp": {
         "DELETE /compute/v1/projects/{project}/global/firewalls/{firewall}",
         "DELETE /compute/v1/projects/{project}/zones/{zone}/instances/{instance}",
