@@ -355,11 +355,10 @@ clean() { # TOKEN, its record read: ends it whole, or says what is in the way an
 
 terminate() {
     R_GPUS=''
-    [ -z "$MACHINE_ID" ] || check_id
+    check_id
     if [ -d "$ROOT/alloc" ]; then
         make_place
         take_lock 2
-        check_id
         if read_record "$TOKEN"; then
             [ "$R_OWNER" = "$OWNER" ] || finish 19 "$TOKEN belongs to another installation"
             [ "$R_UID" = "$(id -u)" ] || [ "$(id -u)" = 0 ] || finish 21 "it was allocated as $R_LOGIN, and only that user can end it"

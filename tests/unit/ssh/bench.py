@@ -176,6 +176,8 @@ Subsystem sftp /usr/lib/openssh/sftp-server
             for mark in (MARK, "ORCH_OWN_TIMER"):
                 for pid in marked(token, mark):
                     os.kill(pid, 9)
+        for pid in inside(self.root):
+            os.kill(pid, 9)
 
 
 @dataclass
@@ -269,6 +271,18 @@ def marked(token: str, name: str = MARK) -> list[int]:
                     found.append(int(folder.name))
             except OSError:
                 continue
+    return found
+
+
+def inside(folder: Path) -> list[int]:
+    """Processes that work below *folder*, which only a test's machine does."""
+    found = []
+    for link in Path("/proc").glob("[0-9]*/cwd"):
+        try:
+            if os.readlink(link).startswith(f"{folder}/"):
+                found.append(int(link.parts[2]))
+        except OSError:
+            continue
     return found
 
 

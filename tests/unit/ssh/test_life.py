@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import os
+import subprocess
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,6 +16,21 @@ import pytest
 from providers import errors
 from providers.base import Instance, Phase, Query
 from tests.unit.ssh.bench import LOGIN, STRANGER, Bench, Machine, marked, running, start, wait_for
+
+Begun = Callable[[subprocess.Popen[bytes]], subprocess.Popen[bytes]]
+
+
+@pytest.fixture
+def begun() -> Iterator[Begun]:
+    """Ends processes that a test has begun, however it goes."""
+    with contextlib.ExitStack() as stack:
+
+        def keep(process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            return process
+
+        yield keep
 
 
 async def test_a_gpu_is_taken_found_listed_and_given_back(bench: Bench, desk: Machine) -> None:
@@ -82,30 +100,29 @@ async def test_the_command_runs_once_however_often_the_launch_is_sent(bench: Ben
 
 
 async def test_what_the_tenant_left_running_ends_with_the_lease_and_nothing_else_does(
-    bench: Bench, desk: Machine
+    bench: Bench, desk: Machine, begun: Begun
 ) -> None:
     ssh = bench.adapter()
-    bystander = start("sleep", "300")
+    bystander = begun(start("sleep", "300"))
     ref, made = await bench.launch(ssh)
-    # In a session of its own; without our mark, but in our folder; and one that ignores the polite request.
+    # Elsewhere, in a session of its own; without our mark, but in our folder; and one that ignores the polite request.
     for command in (
-        "setsid sleep 301 >/dev/null 2>&1 < /dev/null & exit",
+        "cd / && setsid sleep 301 >/dev/null 2>&1 < /dev/null & exit",
         "env -i setsid /bin/sleep 302 >/dev/null 2>&1 < /dev/null & exit",
         "setsid sh -c 'trap \"\" TERM; while :; do sleep 1; done' >/dev/null 2>&1 </dev/null & exit",
     ):
         assert bench.run(made, command).returncode == 0
-    hidden = running("/bin/sleep", "302")
+    folder = str(desk.lock_dir / "work" / ref.token / "home")
+    hidden = [pid for pid in running("/bin/sleep", "302") if os.readlink(f"/proc/{pid}/cwd") == folder]
     assert len(hidden) == 1
     assert len(marked(ref.token)) >= 2
-    open_session = bench.open(made, "sleep 303")
+    open_session = begun(bench.open(made, "sleep 303"))
     wait_for(lambda: len(marked(ref.token)) >= 3)
     assert await ssh.terminate(made)
     assert marked(ref.token) == []
     assert not Path(f"/proc/{hidden[0]}").exists()
     assert open_session.wait(timeout=10) != 0
     assert bystander.poll() is None
-    bystander.kill()
-    bystander.wait()
     assert desk.process is not None
     assert desk.process.poll() is None
 
