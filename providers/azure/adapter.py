@@ -65,6 +65,8 @@ URL_SETTING = "ORCH_AZURE_URL"
 _YOUNG_S = 30.0
 #: Refusals that mean: there is something of that name already.
 _TAKEN = frozenset(["preconditionfailed", "propertychangenotallowed", "conflict", "anotheroperationinprogress"])
+#: Of an on-demand size it means "not sold here", of a spot one also "none free now", which passes sooner.
+_NOT_SOLD, _SPOT_HOLD_S = "skunotavailable", 3600.0
 
 FACTS = Facts(
     # By name a machine is there with the answer to its create; some seconds for other front ends.
@@ -183,6 +185,8 @@ class Azure(Provider):
             body = request.machine(offer, spec, token, root=root)
             row, operation = await machines.create(self._client, token, token, body)
         except ProviderError as error:
+            if offer.pricing == "spot" and error.code.lower() == _NOT_SOLD:
+                error.hold_s = _SPOT_HOLD_S
             return await self._refused(error, region, spec, token)
         made = instances.read(
             row, account=account, region=region, created=asked_at, more={"operation": operation} if operation else {}
@@ -292,24 +296,25 @@ class Azure(Provider):
             # Nobody knows yet, or the same call comes again: what was prepared for it stays. `owned` shows it.
             raise error
         account = await self.account()
-        remains = instances.remains(account, token, owner=spec.owner, region=region)
+        remains = instances.remains(account, token, owner=spec.owner, region=region, created=self.env.now())
+        row: dict[str, Any] | None = None
         try:
             row = await machines.get(self._client, token, token, verb="launch")
-            if row is not None and instances.mark(row) != (spec.owner, token):
-                raise Unclassified(f"{token} is in use by somebody else's machine", code="name-in-use")
-            if row is not None and taken:
-                return instances.read(row, account=account, region=region)
-            if row is not None:
-                error.left = (instances.read(row, account=account, region=region),)
-            elif not taken and await groups.costs(self._client, token, verb="launch"):
-                error.left = (remains,)
-            elif not taken:
-                await groups.end(self._client, token, verb="launch")
-        except Unclassified:
-            raise
+            if row is None and not taken:
+                if await groups.costs(self._client, token, verb="launch"):
+                    error.left = (remains,)
+                else:
+                    await groups.end(self._client, token, verb="launch")
         except ProviderError:
             # It could not be looked at, or not be ended: the engine does both until it is proven gone.
             error.left = (remains,)
+        if row is None:
+            raise error
+        if instances.mark(row) != (spec.owner, token):
+            raise Unclassified(f"{token} is in use by somebody else's machine", code="name-in-use")
+        if taken:
+            return instances.read(row, account=account, region=region)
+        error.left = (instances.read(row, account=account, region=region),)
         raise error
 
     async def _reachable(self, found: Instance, row: dict[str, Any], attempt: AttemptRef) -> Instance:

@@ -25,6 +25,8 @@ HOST = "https://management.azure.com"
 GROUPS, SUBSCRIPTIONS, NETWORK, RIGHTS = "2025-04-01", "2022-12-01", "2026-03-01", "2022-04-01"
 COMPUTE, SKUS, REGISTRATION = "2026-04-01", "2021-07-01", "2021-04-01"
 MOST_PAGES = 1000
+#: Seconds for one call, a fresh token included: the SDK limits the pause between two bytes, not the whole.
+TOTAL_S = 120.0
 
 _RENEWED = frozenset(["expiredauthenticationtoken", "invalidauthenticationtoken", "authenticationfailed", "http-401"])
 
@@ -179,7 +181,8 @@ class Client:
                 return await self._once(subscription, call, effect)
             except AuthFailed as error:
                 # A token that ended early: refused, so nothing happened.
-                if error.code.lower() not in _RENEWED or not self._tokens.forget():
+                # (In a thread: another call may hold the lock while it fetches one.)
+                if error.code.lower() not in _RENEWED or not await asyncio.to_thread(self._tokens.forget):
                     raise
             return await self._once(subscription, call, effect)
 
@@ -201,7 +204,8 @@ class Client:
             # Nothing is sent yet, whatever went wrong.
             raise self._said(wire.classify(error, effect=False, now=self._context.env.now())) from None
         try:
-            return await asyncio.to_thread(call, sdk)
+            async with asyncio.timeout(TOTAL_S):
+                return await asyncio.to_thread(call, sdk)
         except Exception as error:
             raise self._said(wire.classify(error, effect=effect, now=self._context.env.now())) from None
 

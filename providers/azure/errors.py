@@ -250,7 +250,7 @@ def refused(status: int, document: Any, *, effect: bool, wait_s: float | None = 
     if effect and not what.code and not isinstance(made, AuthFailed | RateLimited):
         # Not the API's own words: whoever said that (a proxy) may not know what the API did.
         return OutcomeUnknown(made.message, code=made.code)
-    if effect and status >= 500 and isinstance(made, Unavailable | Unclassified):
+    if effect and (status >= 500 or status == 408) and isinstance(made, Unavailable | Unclassified):
         return OutcomeUnknown(made.message, code=made.code)
     return made
 
@@ -280,12 +280,16 @@ def _row(code: str, message: str, status: int, codes: frozenset[str]) -> tuple[R
 
 
 def _quota(message: str) -> tuple[Row, str | None]:
-    """A quota and its name. ``LowPriorityCores`` counts all spot machines, so regular ones are not held back."""
+    """A quota and its name.
+
+    Spot machines have a quota of vCPUs of their own (``LowPriorityCores``), so neither kind holds the other back:
+    the offer alone is what is out. Other quotas count both.
+    """
     match = _BUCKET.search(message)
     bucket = match[1].strip() if match else None
-    spot = "lowpriority" in message.replace(" ", "").lower()
+    cores = "cores" in (bucket or message).lower()
     hint = "ask for a higher quota in the portal" if re.search(r"Current Limit: 0\b", message) else ""
-    return Row(QuotaExceeded, "offer" if spot else "region", HOUR_S, hint), bucket
+    return Row(QuotaExceeded, "offer" if cores else "region", HOUR_S, hint), bucket
 
 
 def _by_code(code: str) -> Row | None:

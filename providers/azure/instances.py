@@ -140,13 +140,26 @@ def read(
     )
 
 
-def remains(account: str, group: str, *, owner: str | None, region: str = "", going: bool = False) -> Instance:
-    """An attempt's resource group without a machine: never made, taken back, or deleted by somebody."""
+def remains(
+    account: str,
+    group: str,
+    *,
+    owner: str | None,
+    region: str = "",
+    going: bool = False,
+    created: datetime | None = None,
+) -> Instance:
+    """An attempt's resource group without a machine: never made, taken back, or deleted by somebody.
+
+    Args:
+        created: our clock's time of the create, where it was just now.
+    """
+    age = {"made_at": created.isoformat()} if created else {}
     return Instance(
         provider="azure",
         account=account,
         id=machine_id(account, group, group),
-        handle={"kind": "group", "region": region, "group": group, "vm": group},
+        handle={"kind": "group", "region": region, "group": group, "vm": group, **age},
         token=group if naming.parse(group) else None,
         owner=owner,
         phase=Phase.STOPPING if going else Phase.FAILED,

@@ -81,6 +81,8 @@ def classify(error: Exception, *, effect: bool, now: datetime) -> ProviderError:
     answer = getattr(error, "response", None)
     if isinstance(error, azure.HttpResponseError) and answer is not None and int(answer.status_code) >= 300:
         return judge(answer, effect=effect, now=now)
+    if isinstance(error, TimeoutError):
+        return unsure("Azure: no whole answer in time", "timeout", effect)
     said = f"Azure: {type(error).__name__}: {error}"[:MAX_TEXT]
     if isinstance(error, azure.ServiceRequestError) and _never_sent(error):
         return Unavailable(said, code="not-reached")

@@ -270,16 +270,16 @@ class Gcp(Provider):
         zone, name = handle.get("zone", ""), handle.get("name") or instance.token or ""
         if instance.account and instance.account != account:
             raise Forbidden(f"{instance.id} is in another project than the key opens now", code="other-account")
-        if handle.get("kind") != instances.RULE_KIND:
-            path = f"zones/{zone}/instances/{name}"
-            row = await client.seek(path, verb="terminate")
-            ours = row is None or str(row.get("id")) == instance.id or instances.is_ours(row, self.context.owner)
-            if ours and await launching.delete(client, path):
+        # Also where only the rule was found: its machine may have come after it.
+        path = f"zones/{zone}/instances/{name}"
+        row = await client.seek(path, verb="terminate")
+        ours = row is None or str(row.get("id")) == instance.id or instances.is_ours(row, self.context.owner)
+        if ours and await launching.delete(client, path):
+            return False
+        if handle.get("operation"):
+            making = await operations.get(client, f"zones/{zone}", handle["operation"], verb="terminate")
+            if making is not None and not operations.is_done(making):
                 return False
-            if handle.get("operation"):
-                making = await operations.get(client, f"zones/{zone}", handle["operation"], verb="terminate")
-                if making is not None and not operations.is_done(making):
-                    return False
         rule = handle.get("firewall", "")
         return not rule or await firewall.drop(client, rule, self.context.owner, verb="terminate")
 

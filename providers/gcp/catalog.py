@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterable
-from decimal import Decimal
 
 from providers.env import Env
-from providers.errors import Unavailable
+from providers.errors import InvalidRequest, OfferGone, Unavailable
 from providers.gcp.client import Client
 from providers.gcp.prices import GLOBAL, Book, Key, Rates, decode
 from providers.gcp.together import together
@@ -52,12 +51,15 @@ class Catalog:
         _, rates = self._kept
         known = [place for place in wanted if place in rates.book]
         tokens = sorted({rates.book[place].page for place in known})
-        pages = await together(self._page(token) for token in tokens)
         book: Book = {}
-        for found, _ in pages:
-            book |= found
+        try:
+            for found, _ in await together(self._page(token) for token in tokens):
+                _merge(book, found)
+        except (InvalidRequest, OfferGone):
+            book = {}  # the tokens of pages are not kept for ever
         if tokens and all(place in book for place in known):
-            rates.book |= book
+            # No other price: what else these pages hold may be dearer on another one.
+            rates.book |= {place: book[place] for place in known}
             return rates
         # The pages have moved, or something new is priced.
         self._kept = None
@@ -75,7 +77,7 @@ class Catalog:
         token, seen = "", {""}
         for _ in range(_MOST_PAGES):
             found, token = await self._page(token)
-            book |= {place: price for place, price in found.items() if not _dearer(book, place, price.usd)}
+            _merge(book, found)
             if not token:
                 rates = Rates(book)
                 self._kept = (self._env.monotonic(), rates)
@@ -93,9 +95,12 @@ class Catalog:
             raise Unavailable(f"gcp: no price list: {error}", code="malformed", scope="provider") from None
 
 
-def _dearer(book: Book, place: tuple[Key, str], usd: Decimal) -> bool:
-    known = book.get(place)
-    return known is not None and known.usd > usd
+def _merge(book: Book, found: Book) -> None:
+    """Add *found* to *book*; of two prices for one thing the dearer."""
+    for place, price in found.items():
+        known = book.get(place)
+        if known is None or known.usd <= price.usd:
+            book[place] = price
 
 
 def _noticed(task: asyncio.Task[Rates]) -> None:

@@ -54,6 +54,7 @@ class Client:
     ) -> None:
         self.project = project
         self._tokens = tokens
+        self._bearer = ""
         self._env = context.env
         extra = {"X-Goog-User-Project": quota_project} if quota_project else {}
 
@@ -164,7 +165,7 @@ class Client:
         repeatable: bool | None = None,
         json_only: bool = True,
     ) -> Reply:
-        bearer = await self._tokens.bearer()
+        self._bearer = bearer = await self._tokens.bearer()
         try:
             return await http.call(
                 method,
@@ -192,7 +193,10 @@ class Client:
         return f"projects/{quote(self.project, safe=':')}"
 
     def _classify(self, reply: Reply, verb: str) -> ProviderError:
-        return classify(reply, verb, now=self._env.now())
+        error = classify(reply, verb, now=self._env.now())
+        # Before anybody counts or logs it: a proxy's page may repeat what it was sent.
+        error.message = error.message.replace(self._bearer or "\0", "[redacted]")
+        return error
 
 
 def _really_absent(error: OfferGone) -> None:

@@ -46,8 +46,8 @@ async def insert(
         return await _adopt(client, account, zone, spec, token, failure)
     if isinstance(failure, Unclassified) and context.on_unclassified is not None:
         context.on_unclassified("gcp", failure.code, failure.message)
-    # A failed insert leaves nothing, says Google; asking for its end proves it.
-    if await tried(delete(client, f"{path}/{token}")) is True:
+    # A failed insert leaves nothing, says Google; asking for its end proves it, and nothing less does.
+    if await tried(delete(client, f"{path}/{token}")) is not False:
         failure.left = (made,)
     raise failure
 

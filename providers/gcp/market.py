@@ -14,6 +14,7 @@ from providers.gcp.together import both
 
 #: Warnings that a list came with less than there is. (An empty zone has one, too: NO_RESULTS_ON_PAGE.)
 _INCOMPLETE = frozenset(["UNREACHABLE", "PARTIAL_SUCCESS", "LIST_OVERHEAD_QUOTA_EXCEED"])
+_SOME = "some zones"
 
 
 async def read(client: Client, gpus: Iterable[str], regions: Iterable[str]) -> tuple[list[Machine], list[str]]:
@@ -41,7 +42,7 @@ async def again(client: Client, zone: str, machine_type: str, *, attached: bool)
         f"zones/{zone}/machineTypes", verb="price", params={"filter": f"name = {machine_type}"}
     ):
         listed += _rows(page, "items")
-    cards = await _accelerators(client, [], attached, verb="price", needed=True)
+    cards = await _accelerators(client, [], attached, verb="price", needed=zone)
     return [machine for row in listed if row.get("name") == machine_type for machine in machines(zone, row, cards)]
 
 
@@ -65,7 +66,7 @@ async def scopes(
             if isinstance(part, dict):
                 yield str(scope).rpartition("/")[2], _rows(part, key), _warning(part)
         if warning := _warning(page):
-            yield "some zones", [], warning
+            yield _SOME, [], warning
         unreachable = page.get("unreachables")
         for place in unreachable if isinstance(unreachable, list) else ():
             yield str(place).rpartition("/")[2], [], "UNREACHABLE"
@@ -90,14 +91,23 @@ async def _types(client: Client, wanted: str) -> tuple[list[tuple[str, Mapping[s
 
 
 async def _accelerators(
-    client: Client, notes: list[str], asked: bool, *, verb: str = "offers", needed: bool = False
+    client: Client, notes: list[str], asked: bool, *, verb: str = "offers", needed: str = ""
 ) -> dict[str, dict[str, int]]:
-    """By zone: which accelerators it has, and how many of one fit a machine. Only N1 machines need to know."""
+    """By zone: which accelerators it has, and how many of one fit a machine. Only N1 machines need to know.
+
+    Args:
+        notes: gets a line for whatever could not be read.
+        needed: the zone without which there is no answer.
+    """
     found: dict[str, dict[str, int]] = {}
     if not asked:
         return found
     try:
-        async for zone, rows, _ in scopes(client, "acceleratorTypes", "acceleratorTypes", verb=verb):
+        async for zone, rows, warning in scopes(client, "acceleratorTypes", "acceleratorTypes", verb=verb):
+            if warning and needed and zone in (needed, _SOME):
+                raise Unavailable(f"gcp: the GPUs of {zone} cannot be listed now", code=warning, scope="zone")
+            if warning:
+                notes.append(f"GPUs to attach to N1 machines in {zone} not read")
             for row in rows:
                 name, most = row.get("name"), row.get("maximumCardsPerInstance")
                 if isinstance(name, str):

@@ -26,6 +26,8 @@ SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 _METADATA_HOSTS = frozenset(["metadata.google.internal", "metadata", "169.254.169.254"])
 _PROJECT_URL = "http://metadata.google.internal/computeMetadata/v1/project/project-id"
 _TIMEOUT_S = 20.0
+#: Seconds for one token with all of google-auth's own repeats: what is limited above is the pause between two bytes.
+TOTAL_S = 90.0
 _MOST_BYTES = 1024 * 1024
 
 
@@ -75,7 +77,12 @@ class Tokens:
             return self._source.token
         async with self._lock:
             if self._credentials is None or not self._credentials.valid:
-                await asyncio.to_thread(self._refresh)
+                try:
+                    async with asyncio.timeout(TOTAL_S):
+                        await asyncio.to_thread(self._refresh)
+                except TimeoutError:
+                    self._credentials = None  # the thread still has the old ones
+                    raise Unavailable("no token in time", code="token-server", scope="provider") from None
             return str(self._credentials.token)
 
     async def project(self) -> str:

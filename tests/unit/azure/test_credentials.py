@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
@@ -314,3 +317,37 @@ async def test_the_clock_is_compared_with_azures(azure: Azure, wire: Wire, env: 
     wire.on("GET", "/usages", answer)
     assert env.now() == datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
     assert (await azure.check())["clock_skew"] == "60 s"
+
+
+async def test_a_refused_token_is_dropped_without_stopping_everything_else(
+    secret: Azure, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetching, go_on = threading.Event(), threading.Event()
+    answers = iter([token("old"), token("new"), token("newer")])
+    turned: list[bool] = []
+
+    def slowly(_: Asked) -> Answer:
+        answer = next(answers)
+        if answer.body["access_token"] == "new":
+            fetching.set()
+            turned.append(go_on.wait(3.0))  # as long as a token authority, or `az`, may take
+        return answer
+
+    wire.on("POST", PATH, slowly)
+    tokens = secret._client._tokens
+    await asyncio.to_thread(tokens.get)
+    tokens.forget()
+    renewing = asyncio.create_task(asyncio.to_thread(tokens.get))
+    await asyncio.to_thread(fetching.wait, 5.0)
+
+    # Another call comes back refused while the new token is on its way: the loop must turn on.
+    def over(_: Any) -> Any:
+        raise AuthFailed("the token is over", code="ExpiredAuthenticationToken")
+
+    monkeypatch.setattr(secret._client, "_client", over)
+    asyncio.get_running_loop().call_later(0.3, go_on.set)
+    with pytest.raises(AuthFailed):
+        await secret._client.sdk(lambda sdk: None, verb="find")
+    await renewing
+    await secret.aclose()
+    assert turned == [True]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from orchestrator.holds import hold_for, matches
 from providers.azure import request
 from providers.azure.adapter import Azure
 from providers.base import AttemptRef, Context, LaunchSpec, Offer, Phase
@@ -245,7 +248,7 @@ async def test_somebody_elses_machine_of_that_name_is_neither_taken_nor_touched(
         ("AllocationFailed", 409, "no room", NoCapacity, "offer"),
         ("ZonalAllocationFailed", 409, "no room", NoCapacity, "offer"),
         ("OverconstrainedAllocationRequest", 409, "no room", NoCapacity, "offer"),
-        ("OperationNotAllowed", 409, QUOTA_TEXT.format("Total Regional Cores", 10), QuotaExceeded, "region"),
+        ("OperationNotAllowed", 409, QUOTA_TEXT.format("Total Regional Cores", 10), QuotaExceeded, "offer"),
         ("OperationNotAllowed", 409, QUOTA_TEXT.format("LowPriorityCores", 3), QuotaExceeded, "offer"),
         ("QuotaExceeded", 400, "too much", QuotaExceeded, "region"),
         ("PublicIPCountLimitReached", 400, "too many", QuotaExceeded, "region"),
@@ -292,6 +295,20 @@ async def test_a_quota_names_its_bucket(azure: Azure, attempt: AttemptRef, wire:
         await azure.launch(attempt.offer, attempt.spec, TOKEN)
     assert caught.value.bucket == "Standard NCASv3_T4 Family Cores"
     assert "ask for a higher quota" in str(caught.value)
+
+
+@pytest.mark.parametrize("bucket", ["Standard NCASv3_T4 Family Cores", "Total Regional Cores"])
+async def test_a_quota_of_regular_machines_sets_no_spot_machine_aside(
+    azure: Azure, attempt: AttemptRef, wire: Wire, bucket: str
+) -> None:
+    wire.on("PUT", MACHINE, refused("OperationNotAllowed", 409, QUOTA_TEXT.format(bucket, 0)))
+    with pytest.raises(QuotaExceeded) as caught:
+        await azure.launch(attempt.offer, attempt.spec, TOKEN)
+    hold = hold_for(caught.value, attempt.offer)
+    assert hold is not None
+    assert hold.drops
+    assert matches(hold, attempt.offer)
+    assert not matches(hold, an_offer(pricing="spot"))
 
 
 async def test_a_failed_record_that_a_refusal_leaves_is_named(azure: Azure, attempt: AttemptRef, wire: Wire) -> None:
@@ -484,3 +501,61 @@ def test_the_machine_has_the_shape_of_the_official_examples(spec_dir: Path) -> N
     ):
         assert needed in types, f"the examples have no {needed}"
         assert needed in at_all, f"we send no {needed}"
+
+
+async def test_a_look_that_is_refused_in_unknown_words_keeps_the_error_and_what_is_left(
+    azure: Azure, attempt: AttemptRef, wire: Wire
+) -> None:
+    wire.on("PUT", MACHINE, refused("SkuNotAvailable", 409))
+    wire.on("GET", MACHINE, refused("NeverHeardOf", 409))
+    with pytest.raises(NoCapacity) as caught:
+        await azure.launch(attempt.offer, attempt.spec, TOKEN)
+    assert [left.handle["group"] for left in caught.value.left] == [TOKEN]
+
+
+async def test_what_is_left_of_a_launch_of_seconds_ago_is_not_gone_because_it_is_unknown(
+    azure: Azure, attempt: AttemptRef, wire: Wire, env: ManualEnv
+) -> None:
+    wire.on("PUT", MACHINE, refused("SkuNotAvailable", 409))
+    wire.on("GET", MACHINE, refused("InternalServerError", 500))
+    with pytest.raises(NoCapacity) as caught:
+        await azure.launch(attempt.offer, attempt.spec, TOKEN)
+    [left] = caught.value.left
+    wire.on("GET", MACHINE, refused("ResourceGroupNotFound", 404))
+    assert not await azure.terminate(left), "not every part of ARM may know its group yet"
+    env.advance(31)
+    assert await azure.terminate(left)
+
+
+@pytest.mark.parametrize(("pricing", "hours"), [("spot", 1), ("on-demand", 23)])
+async def test_spot_capacity_comes_back_sooner_than_a_size_that_is_not_sold(
+    azure: Azure, attempt: AttemptRef, wire: Wire, pricing: str, hours: int
+) -> None:
+    wire.on("PUT", MACHINE, refused("SkuNotAvailable", 409, "Following SKUs have failed for Capacity Restrictions"))
+    with pytest.raises(NoCapacity) as caught:
+        await azure.launch(an_offer(pricing=pricing), attempt.spec, TOKEN)
+    assert caught.value.hold_s == hours * 3600.0
+
+
+async def test_a_create_that_times_out_at_azure_proves_nothing(azure: Azure, attempt: AttemptRef, wire: Wire) -> None:
+    wire.on("PUT", MACHINE, refused("RequestTimeout", 408, "the request timed out"))
+    with pytest.raises(OutcomeUnknown):
+        await azure.launch(attempt.offer, attempt.spec, TOKEN)
+
+
+async def test_an_answer_that_trickles_in_without_end_is_given_up(
+    azure: Azure, attempt: AttemptRef, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("providers.azure.client.TOTAL_S", 0.3)
+    over = threading.Event()
+
+    def slow(asked: Asked) -> Answer:
+        over.wait(10.0)
+        return made(asked)
+
+    wire.on("PUT", MACHINE, slow)
+    try:
+        with pytest.raises(OutcomeUnknown):
+            await asyncio.wait_for(azure.launch(attempt.offer, attempt.spec, TOKEN), 5.0)
+    finally:
+        over.set()

@@ -16,6 +16,8 @@ from providers.base import Context
 from providers.gcp import credentials, regions
 from providers.gcp.adapter import Gcp
 from providers.http import BadUrl
+from tests.unit.gcp.conftest import BEARER
+from tests.unit.gcp.google import Google
 
 LOOPBACK = "http://127.0.0.1:8123/gcp"
 
@@ -130,3 +132,14 @@ def test_importing_the_adapter_imports_no_google() -> None:
     code = "import sys, providers.gcp.adapter; print([name for name in sys.modules if name.startswith('google')])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+async def test_a_minted_token_does_not_show_in_what_is_counted_as_unclassified(
+    cloud: Gcp, google: Google, unclassified: list[tuple[str, str, str]]
+) -> None:
+    google.answer("GET", "", httpx.Response(451, text=f"blocked: Authorization: Bearer {BEARER}"))
+    with pytest.raises(errors.Unclassified) as caught:
+        await cloud.account()
+    assert BEARER not in str(caught.value)
+    assert len(unclassified) == 1
+    assert BEARER not in str(unclassified)

@@ -304,3 +304,39 @@ async def test_a_rule_without_its_machine_is_found_by_its_name_and_ended(
     assert not await cloud.terminate(found)
     assert await cloud.terminate(found)
     assert await cloud.find(attempt(offer, with_spec=resolved)) is None
+
+
+async def test_a_machine_that_turns_up_after_its_rule_was_found_is_ended_with_it(
+    cloud: Gcp, google: Google, spec: LaunchSpec, attempt: Attempt
+) -> None:
+    del google.firewalls["default-allow-ssh"]
+    offer = await offer_of(cloud, "g2-standard-4")
+    resolved = await cloud.resolve(offer, spec)
+    google.answer("POST", INSTANCES, refusal(503, "backendError", "down"))
+    with pytest.raises(errors.OutcomeUnknown):
+        await cloud.launch(offer, resolved, TOKEN)
+    rule = await cloud.find(attempt(offer, with_spec=resolved))
+    assert rule is not None
+    assert rule.handle["kind"] == "firewall"
+    # The insert of which no answer came takes effect after all; the engine still holds the rule's handle.
+    made = await cloud.launch(offer, resolved, TOKEN)
+    google.run()
+    assert (await cloud.owned())[0].id == made.id
+    for _ in range(5):
+        if await cloud.terminate(rule):
+            break
+    assert google.instances == {}
+    assert google.firewalls == {}
+
+
+async def test_a_failed_insert_whose_end_could_not_be_asked_for_is_named_as_left(
+    cloud: Gcp, google: Google, spec: LaunchSpec
+) -> None:
+    google.outcome = FULL
+    down = refusal(503, "backendError", "down")
+    google.answer("DELETE", f"{INSTANCES}/{TOKEN}", *[down] * 3)
+    with pytest.raises(errors.NoCapacity) as caught:
+        await launched(cloud, spec)
+    [left] = caught.value.left
+    assert (left.token, left.handle["zone"]) == (TOKEN, ZONE)
+    assert await cloud.terminate(left)

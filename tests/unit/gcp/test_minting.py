@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import threading
@@ -202,3 +203,20 @@ async def test_the_adapter_uses_the_key_file_for_its_calls(tokens: TokenServer, 
 
 def _decoded(text: str) -> bytes:
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+async def test_a_token_server_that_never_comes_to_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    over = threading.Event()
+
+    def trickle(*_: object, **__: object) -> minting.Answer:
+        over.wait(10.0)
+        raise OSError("at last")
+
+    monkeypatch.setattr(minting, "TOTAL_S", 0.2)
+    monkeypatch.setattr(minting, "fetch", trickle)
+    minted = made(service_account("https://oauth2.example/token"))
+    try:
+        with pytest.raises(errors.Unavailable):
+            await asyncio.wait_for(minted.bearer(), 5.0)
+    finally:
+        over.set()

@@ -214,3 +214,41 @@ async def test_a_part_of_a_gpu_is_never_taken_for_a_whole_one(cloud: Gcp) -> Non
     assert (part.gpu_fraction, part.gpu_memory_gib, part.usd_per_hour) == (0.125, 12.0, None)
     assert (whole.gpu_fraction, whole.gpu_memory_gib) == (1.0, 96.0)
     assert whole.usd_per_hour == 48 * Decimal("0.03") + 180 * Decimal("0.003") + Decimal("2.5")
+
+
+@pytest.mark.parametrize("reason", ["invalid", "notFound"])
+async def test_a_page_token_that_google_has_forgotten_makes_the_list_be_read_anew(
+    cloud: Gcp, google: Google, reason: str
+) -> None:
+    offer = await offer_of(cloud, "n1-standard-4+t4x1")
+    status = 404 if reason == "notFound" else 400
+    billing = "v1/services/6F81-5844-456A/skus"
+    google.answer("GET", billing, refusal(status, reason, "Page token is invalid or has expired"))
+    quote = await cloud.price(offer)
+    assert quote is not None
+    assert quote.usd_per_hour == offer.usd_per_hour
+
+
+async def test_a_requote_of_one_price_makes_no_other_cheaper(cloud: Gcp, google: Google) -> None:
+    # Two SKUs for the same GPU, on two pages: the dearer is promised.
+    google.skus[0].append(sku("Nvidia Tesla T4 GPU running in Americas", "0.05"))
+    dear = await offer_of(cloud, "n1-standard-4+t4x1")
+    await cloud.price(await offer_of(cloud, "g2-standard-4"))  # reads the page with the cheaper one
+    again = await offer_of(cloud, "n1-standard-4+t4x1")
+    assert again.usd_per_hour == dear.usd_per_hour
+
+
+async def test_a_zone_whose_gpus_cannot_be_read_makes_the_listing_partial_and_no_offer_gone(
+    cloud: Gcp, google: Google
+) -> None:
+    offer = await offer_of(cloud, "n1-standard-4+t4x1")
+    body = {
+        "kind": "compute#acceleratorTypeAggregatedList",
+        "items": {"zones/us-central1-a": {"warning": {"code": "UNREACHABLE"}}},
+    }
+    google.answer("GET", "aggregated/acceleratorTypes", *[httpx.Response(200, json=body)] * 2)
+    listing = await cloud.offers(Query(gpus=("t4",)))
+    assert listing.partial
+    assert "us-central1-a" in listing.note
+    with pytest.raises(errors.Unavailable):
+        await cloud.price(offer)

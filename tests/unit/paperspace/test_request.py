@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import getpass
+import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -62,6 +64,35 @@ def test_the_environment_reaches_ssh_commands_unchanged(spec: LaunchSpec, tmp_pa
         ["bash", "-c", f'. {tmp_path}/.bashrc; printf %s "$WORD"'], capture_output=True, text=True, check=True
     )
     assert shown.stdout == value
+
+
+#: What systemd does to the arguments of a unit's command, and then runs it: https://systemd.io (ExecStart=).
+SYSTEMD_RUN = r"""#!/usr/bin/env python3
+import os, re, sys
+words = sys.argv[1:]  # the first is this program's own path
+command = words[next(n for n, word in enumerate(words) if word.startswith("/")):]
+def put(found):
+    return "$" if found[0] == "$$" else os.environ.get(found[1], "")
+os.execv(command[0], [re.sub(r"\$\$|\$\{(\w+)\}", put, word) for word in command])
+"""
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_the_command_reaches_the_shell_unchanged(
+    spec: LaunchSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in = tmp_path / "bin" / "systemd-run"
+    stand_in.parent.mkdir()
+    stand_in.write_text(SYSTEMD_RUN)
+    stand_in.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{stand_in.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("HOME", str(tmp_path))  # a login shell reads the files there
+    (tmp_path / ".bashrc").write_text("")
+    command = f'for n in 1 2; do echo "it\'s ${{n}} $n %h $$x" >> {tmp_path}/seen\ndone'
+    run(unpacked(request.startup_script(msgspec.structs.replace(spec, cmd=command))), tmp_path)
+    seen = re.sub(r"\d+x", "PIDx", (tmp_path / "seen").read_text())
+    assert seen == "it's 1 1 %h PIDx\nit's 2 2 %h PIDx\n"
+    assert (tmp_path / ".orch-command").stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
