@@ -6,8 +6,10 @@ Nothing here is logged or shown. Tokens of files and programs change while we ru
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
+import signal
 import ssl
 import tempfile
 from abc import ABC, abstractmethod
@@ -21,6 +23,7 @@ from providers.env import Env
 from providers.errors import AuthFailed
 
 EXEC_TIMEOUT_S = 60.0
+_KILL_S = 2.0
 #: A token file is read again after this long: kubelets replace the service account's token hourly.
 FILE_LIFE_S = 60.0
 _EARLY = timedelta(seconds=60)
@@ -138,6 +141,7 @@ class Program(Auth):
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
+                start_new_session=True,  # so that what it starts itself can be ended with it
             )
         except OSError as error:
             raise self._failed(f"cannot be started ({type(error).__name__})") from None
@@ -145,9 +149,11 @@ class Program(Auth):
             async with asyncio.timeout(EXEC_TIMEOUT_S):
                 out, err = await process.communicate()
         except TimeoutError:
-            process.kill()
-            await process.wait()
+            await _kill(process)
             raise self._failed(f"gave no answer within {EXEC_TIMEOUT_S:g} s") from None
+        except asyncio.CancelledError:
+            await _kill(process)
+            raise
         if process.returncode:
             said = err.decode("utf-8", "replace").strip()[-200:]
             raise self._failed(f"ended with {process.returncode}: {said}")
@@ -155,6 +161,15 @@ class Program(Auth):
 
     def _failed(self, what: str) -> AuthFailed:
         return AuthFailed(f"the kubeconfig's program {self.command!r} {what}", code="exec-plugin")
+
+
+async def _kill(process: asyncio.subprocess.Process) -> None:
+    """End a program with all that it started: a child that holds its pipes would be waited for, too."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_KILL_S):
+            await process.wait()
 
 
 def checked_token(token: str, origin: str) -> str:

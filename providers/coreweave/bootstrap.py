@@ -64,8 +64,15 @@ write_settings() {
   chmod 600 "$state/authorized_keys"
   mkdir -p /run/sshd "$home"/.ssh
   chmod 700 "$home"/.ssh
-  # Sessions get the container's environment, which sshd would not hand on.
-  env | grep -E '^[A-Za-z_][A-Za-z0-9_]*=' \
+  # Sessions get the container's environment, which sshd would not hand on. Its file has a line for each variable, so
+  # one of several lines is left out whole: cut off, or its further lines taken for variables, it would mislead.
+  mark=$(printf '\001')
+  tr '\000\n' '\n\001' < /proc/$$/environ > "$state/environment"
+  grep "$mark" "$state/environment" | while IFS='=' read -r name _; do
+    say "$name has several lines: the command gets it, SSH sessions do not"
+  done
+  grep -E '^[A-Za-z_][A-Za-z0-9_]*=' "$state/environment" \
+    | grep -v "$mark" \
     | grep -vE '^(HOME|PWD|OLDPWD|SHLVL|SHELL|USER|LOGNAME|TERM|_)=' > "$home"/.ssh/environment
   # sshd keeps out accounts that look locked.
   sed -i 's/^root:!/root:*/' /etc/shadow 2>/dev/null

@@ -13,7 +13,7 @@ from providers.coreweave import nodes, offers, pods, pools
 from providers.coreweave.client import NODE_POOLS, Kube, path
 from providers.coreweave.config import Config
 from providers.coreweave.errors import ours
-from providers.coreweave.manifests import TOKEN, is_ours, selector
+from providers.coreweave.manifests import NAMESPACE, TOKEN, is_ours, selector
 from providers.env import Env
 from providers.errors import Forbidden, ProviderError
 
@@ -197,10 +197,10 @@ class Cluster:
     async def owned(self, config: Config, owner: str) -> list[Instance]:
         """Everything of ours in the namespace, NodePools without a Pod included."""
         params = {"labelSelector": selector(owner)}
+        # Where nodes may be added, one may bill in a pool that is not shown to us: that is no empty list.
+        lookup = self._all_pools(params) if config.managed else self.node_pools(verb="owned", params=params)
         # Pods last: whatever else is listed had its Pod before, so a Pod that is not listed then is gone.
-        services, pool_list = await asyncio.gather(
-            self._services(config, params), self.node_pools(verb="owned", params=params)
-        )
+        services, pool_list = await asyncio.gather(self._services(config, params), lookup)
         there = await self.kube.items(path(config.namespace, "pods"), verb="owned", params=params)
         mine = [pod for pod in there if is_ours(pod, owner)]
         by_name = {item["metadata"]["name"]: item for item in services}
@@ -209,7 +209,9 @@ class Cluster:
             for pod in mine
         ]
         names = {pod["metadata"]["name"] for pod in mine}
-        for item in [*(pool_list or ()), *services]:
+        # A pool belongs to the namespace of its Pod: one of another namespace is none of this account's.
+        here = [pool for pool in pool_list or () if nodes.labels_of(pool).get(NAMESPACE) in (None, config.namespace)]
+        for item in [*here, *services]:
             if is_ours(item, owner) and item["metadata"]["name"] not in names:
                 names.add(item["metadata"]["name"])
                 found.append(self.left_over(item, config.namespace, owner=owner))
@@ -223,6 +225,15 @@ class Cluster:
         except ProviderError:
             return ()  # they only explain
         return tuple(sorted(found, key=_when))
+
+    async def _all_pools(self, params: Mapping[str, str]) -> list[Json] | None:
+        """Every NodePool of ours; None only where the cluster has no such kind at all."""
+        try:
+            return await self.kube.items(NODE_POOLS, verb="owned", params=params)
+        except Forbidden as error:
+            if error.code != "no-api":
+                raise
+            return None
 
     async def _services(self, config: Config, params: Mapping[str, str]) -> list[Json]:
         try:
@@ -268,7 +279,7 @@ class Cluster:
     def _zone(self, gpu_nodes: list[nodes.Node]) -> str | None:
         if self.kube.target.zone:
             return self.kube.target.zone
-        seen = {node.kind.zone or node.kind.region for node in gpu_nodes if node.kind.coreweave} - {None}
+        seen = {node.zone or node.kind.region for node in gpu_nodes if node.kind.coreweave} - {None}
         return seen.pop() if len(seen) == 1 else None
 
 

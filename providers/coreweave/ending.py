@@ -1,6 +1,8 @@
 """Ending: Pod, Service, Secret, and in managed mode the node, each until the cluster itself says that it is gone.
 
-Order: the Pod first, for CoreWeave takes empty nodes only. What does not bear our mark, or belongs to a namesake
+Order: the Pod first, for CoreWeave takes empty nodes only. The pool is told to shrink as soon as its Pod has been asked
+to go, though: a Pod on a node that has fallen silent lingers for as long as the node is there, and the pool would
+keep it there, billing. What does not bear our mark, or belongs to a namesake
 that was made later, is never touched.
 """
 
@@ -32,6 +34,8 @@ async def end(cluster: Cluster, handle: Mapping[str, str], owner: str) -> bool:
         # The name is in use again: what was ours has gone, and its Secret and Service with it.
         return await _owned_gone(cluster, where, owner, uid)
     if pod is not None and is_ours(pod, owner, handle["name"]) and not await _pod_gone(cluster, where, pod):
+        if handle.get("kind") == "node":
+            await _node_gone(cluster, where, owner)
         return False
     owned, node = await asyncio.gather(
         _owned_gone(cluster, where, owner, None),
@@ -76,7 +80,13 @@ async def _owned_gone(cluster: Cluster, where: Where, owner: str, pod_uid: str |
     """Service (with its address) and Secret. With *pod_uid*, only what that Pod owns is meant."""
 
     async def gone(path: str) -> bool:
-        there = await cluster.kube.find(path, verb="terminate")
+        try:
+            there = await cluster.kube.find(path, verb="terminate")
+        except ProviderError as error:
+            if error.code != "rbac" or await _could_make(cluster, where, path):
+                raise
+            # Who may neither see nor make it has none; a Pod's own go with it in any case.
+            return True
         if there is None or not is_ours(there, owner, where.name):
             return True
         if pod_uid is not None and not belongs_to(there, pod_uid):
@@ -88,6 +98,11 @@ async def _owned_gone(cluster: Cluster, where: Where, owner: str, pod_uid: str |
         return left is None or left["metadata"].get("uid") != uid
 
     return all(await asyncio.gather(gone(where.service), gone(where.secret)))
+
+
+async def _could_make(cluster: Cluster, where: Where, path: str) -> bool:
+    kind = "services" if path == where.service else "secrets"
+    return await cluster.kube.allowed("create", kind, namespace=where.namespace)
 
 
 async def _node_gone(cluster: Cluster, where: Where, owner: str) -> bool:

@@ -66,6 +66,9 @@ def _seen(where: Where, error: type[ProviderError], reason: str, **more: Any) ->
     return Row(where=where, error=error, reason=reason, **more)
 
 
+#: In the words of container runtimes: NVIDIA's hook found no working driver, or the node's disk is full.
+_HOST_TROUBLE = ("nvidia-container", "nvml error", "no space left on device")
+
 #: By our code for it, which stands in `ProviderError.code`. The first row that fits counts.
 TABLE: dict[str, Row] = {
     # -- HTTP ---------------------------------------------------------------------------------------------------
@@ -75,6 +78,8 @@ TABLE: dict[str, Row] = {
     "anonymous": _http(403, AuthFailed, "Forbidden", says=('user "system:anonymous"',)),
     "admission-webhook": _http(403, Forbidden, says=("admission webhook",)),
     # The namespace itself is being deleted: nothing can be made in it.
+    # A namespace's own account comes a moment after it; nothing was made.
+    "no-account-yet": _http(403, Unavailable, "Forbidden", says=("error looking up service account",), scope="offer"),
     "terminating-namespace": _http(403, Forbidden, "Forbidden", says=("because it is being terminated",)),
     "rbac": _http(403, Forbidden, "Forbidden", says=(" cannot ",)),
     # CoreWeave's endpoint answers a bad token with 403, too; `Kube` finds out which it is.
@@ -84,6 +89,8 @@ TABLE: dict[str, Row] = {
     "AlreadyExists": _http(409, InvalidRequest, "AlreadyExists"),
     "Conflict": _http(409, InvalidRequest, "Conflict"),
     "webhook-400": _http(400, Forbidden, says=("admission webhook",)),
+    # The cluster's own rules (ValidatingAdmissionPolicy, webhooks) may use this status: no fault of the request.
+    "admission-policy": _http(422, Forbidden, says=("validatingadmissionpolicy", "admission webhook")),
     "BadRequest": _http(400, InvalidRequest, "BadRequest"),
     "MethodNotAllowed": _http(405, InvalidRequest),
     "Expired": _http(410, Unavailable),
@@ -107,6 +114,11 @@ TABLE: dict[str, Row] = {
     "TerminationByKubelet": _seen("pod", BootFailed, "TerminationByKubelet"),
     "DeadlineExceeded": _seen("pod", BootFailed, "DeadlineExceeded", hold_s=0.0, hint="its end time has come"),
     # -- containers -------------------------------------------------------------------------------------------------
+    # The node's driver or disk is at fault, whatever image is started.
+    **{
+        f"host/{reason}": _seen("container", BootFailed, reason, says=_HOST_TROUBLE)
+        for reason in ("CreateContainerError", "RunContainerError", "ErrImagePull", "ImagePullBackOff")
+    },
     "ErrImagePull": _seen("container", BadWorkload, "ErrImagePull"),
     "ImagePullBackOff": _seen("container", BadWorkload, "ImagePullBackOff"),
     "InvalidImageName": _seen("container", BadWorkload, "InvalidImageName"),

@@ -22,9 +22,12 @@ Json = dict[str, Any]
 
 MANAGED_BY, MANAGED_BY_VALUE = "app.kubernetes.io/managed-by", "orch"
 OWNER, LEASE, TOKEN = "orch.dev/owner", "orch.dev/lease", "orch.dev/token"
+#: On NodePools, which are in no namespace themselves: where the Pod is that they are for.
+NAMESPACE = "orch.dev/namespace"
 REQUEST_HASH, KIND, OFFER = "orch.dev/request-hash", "orch.dev/kind", "orch.dev/offer"
 INSTANCE_TYPE = "node.kubernetes.io/instance-type"
 PRODUCT = "nvidia.com/gpu.product"
+REGION = "topology.kubernetes.io/region"
 NODE_POOL = "compute.coreweave.com/node-pool"
 GPU = "nvidia.com/gpu"
 LB_TYPE = "service.beta.kubernetes.io/coreweave-load-balancer-type"
@@ -152,7 +155,8 @@ def node_pool(offer: Offer, spec: LaunchSpec, token: str, compute_class: str) ->
     }
     if spec.ends_at is not None:
         body |= {"minNodes": 0, "maxNodes": 1}
-    metadata = {"name": token, "labels": {**labels(spec, token), "orch.dev/managed": "true"}}
+    marks = {**labels(spec, token), "orch.dev/managed": "true", NAMESPACE: str(offer.native["namespace"])}
+    metadata = {"name": token, "labels": marks}
     return {
         "apiVersion": "compute.coreweave.com/v1alpha1",
         "kind": "NodePool",
@@ -216,6 +220,8 @@ def _affinity(offer: Offer, token: str) -> Json:
         wanted.append((INSTANCE_TYPE, offer.instance_type))
     if product := offer.native.get("product"):
         wanted.append((PRODUCT, str(product)))
+    if region := offer.native.get("node_region"):
+        wanted.append((REGION, str(region)))
     if offer.native["kind"] == "node":
         wanted.append((NODE_POOL, token))
     if not wanted:

@@ -16,7 +16,7 @@ from typing import Any
 from providers import gpus
 from providers.coreweave.catalog import TYPES
 from providers.coreweave.config import Config
-from providers.coreweave.manifests import GPU, INSTANCE_TYPE, PRODUCT, TOLERATED
+from providers.coreweave.manifests import GPU, INSTANCE_TYPE, PRODUCT, REGION, TOLERATED
 from providers.coreweave.quantities import amount, parse
 
 #: Low-priority test Pods of CoreWeave's own, which make room for anybody.
@@ -28,13 +28,15 @@ _OVER = ("Succeeded", "Failed")
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What nodes have in common that a Pod can be sent to: the unit of an offer."""
+    """What nodes have in common that a Pod can be sent to: the unit of an offer.
+
+    The zone is no part of it: nothing sends a Pod to one, and an offer for each would have the same id.
+    """
 
     gpu: str
     instance_type: str | None
     product: str | None
     region: str | None
-    zone: str | None
     arch: str | None
     coreweave: bool
 
@@ -51,6 +53,7 @@ class Node:
 
     name: str
     kind: Kind
+    zone: str | None
     usable: bool
     gpus: int
     cpu: Decimal
@@ -77,6 +80,7 @@ def read(nodes: Iterable[Any], pods: Iterable[Any] | None, config: Config) -> li
             Node(
                 name=name,
                 kind=kind,
+                zone=labels_of(item).get("topology.kubernetes.io/zone"),
                 usable=is_ready(item) and is_open(item, config),
                 gpus=count,
                 cpu=cpu,
@@ -107,8 +111,7 @@ def kind_of(node: Mapping[str, Any]) -> Kind | None:
         instance_type,
         # CoreWeave's type says it all, and an empty pool's autoscaler knows no other label.
         None if coreweave and instance_type else product,
-        labels.get("topology.kubernetes.io/region"),
-        labels.get("topology.kubernetes.io/zone"),
+        labels.get(REGION),
         _ARCH.get(arch, arch) if arch else (known.arch if known else "x86_64"),
         coreweave,
     )

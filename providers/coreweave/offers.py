@@ -145,13 +145,15 @@ def _idle(
     }
     if kind.product:
         native["product"] = kind.product
+    if kind.region:
+        native["node_region"] = kind.region  # what is promised is what the Pod asks for
     return Offer(
         offer_id=f"coreweave/{place.cluster}/{name}/{kind.region or '-'}/idle/{count}",
         provider="coreweave",
         gpu=kind.gpu,
         account=place.account,
         region=kind.region or place.zone,
-        zone=kind.zone or place.zone,
+        zone=_zone(group) or place.zone,
         country=catalog.country(kind.region or place.zone) if kind.coreweave else None,
         instance_type=kind.instance_type,
         gpu_count=count,
@@ -238,6 +240,12 @@ def _can_grow(pool_list: list[Json], name: str, kind: catalog.NodeType, zone: st
     if any(words):
         return True
     return False if catalog.sold_in(kind, zone) is False else None
+
+
+def _zone(group: list[Node]) -> str | None:
+    """The zone that all of them are in, if it is one."""
+    zones = {node.zone for node in group}
+    return zones.pop() if len(zones) == 1 else None
 
 
 def _room(node: Node, count: int, share: Mapping[str, str]) -> int | None:

@@ -28,6 +28,7 @@ NOT_READY_S = 40.0
 COREWEAVE_LB_WAIT_S = 300.0
 OTHER_LB_WAIT_S = 60.0
 
+_NEVER_RAN = ("StartError", "ContainerCannotRun")
 _PULLING = ("ErrImagePull", "ImagePullBackOff")
 _TRANSIENT = (
     "timeout",
@@ -42,6 +43,11 @@ _TRANSIENT = (
     "service unavailable",
     "bad gateway",
     "internal server error",
+    "deadline exceeded",
+    "name resolution",
+    "server misbehaving",
+    "unreachable",
+    "no route to host",
 )
 
 
@@ -185,9 +191,13 @@ def _stuck(pod: Mapping[str, Any], now: datetime) -> ProviderError | None:
     if error is None:
         return None
     if reason == "CrashLoopBackOff":
+        last = part(part(_container(pod), "lastState"), "terminated")
+        if last.get("reason") in _NEVER_RAN:
+            # Not the command's end, but the runtime's word on why there was no command.
+            error = trouble("container", "RunContainerError", str(last.get("message") or "")) or error
         # Once may be bad luck.
         return error if restarts(pod) >= 2 else None
-    if reason in _PULLING:
+    if reason in _PULLING and isinstance(error, BadWorkload):
         return _not_pulled(error, message, _age(pod, now))
     return error
 

@@ -31,7 +31,9 @@ ENDPOINT_SETTING = "COREWEAVE_API_ENDPOINT"
 TOKEN_SETTINGS = ("COREWEAVE_API_TOKEN", "CW_API_TOKEN", "CW_API_ACCESS_TOKEN")
 API_URL = "https://api.coreweave.com"
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-_RUNNING = "STATUS_RUNNING"
+#: Clusters with no API to talk to. One that is being updated or upgraded serves on, and what is rented in it has to be
+#: ended all the same; a status that is not known yet says nothing against it.
+_NOT_UP = frozenset({"STATUS_CREATING", "STATUS_FAILED", "STATUS_DELETING", "STATUS_DELETED"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,7 @@ async def _discovered(context: Context, token: tuple[str, str], wanted: tuple[st
     settings = context.settings
     base = _moved(settings.get(ENDPOINT_SETTING) or API_URL, settings.get(URL_SETTING))
     rows = await _clusters(context, base, token[0])
-    usable = {str(row.get("name") or row.get("id")): row for row in rows if row.get("status") in (None, _RUNNING)}
+    usable = {str(row.get("name") or row.get("id")): row for row in rows if row.get("status") not in _NOT_UP}
     if not usable:
         raise AuthFailed("the CoreWeave organisation has no running cluster", code="no-cluster")
     if not wanted and len(usable) > 1:

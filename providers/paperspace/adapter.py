@@ -209,7 +209,9 @@ class Paperspace(Provider):
             ended = await self._end_machine(instance, name)
             return ended and (name is None or await scripts.end_all(client, name))
         await self._same_account(instance)
-        return name is None or await self._alive(name) or await scripts.end_all(client, name)
+        if name is None or await self._alive(name):
+            return True
+        return await scripts.end_one(client, instance.id, name, now=self.env.now(), settled_s=FACTS.consistency_s)
 
     async def check(self) -> dict[str, str]:
         """The key opens a session; limits and standing are what the account says of itself."""

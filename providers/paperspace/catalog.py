@@ -54,7 +54,7 @@ _NY = ("NY2",)
 MODELS: Mapping[str, Model] = {
     "GPU+": Model("quadro-m4000", 8, ("NY2", "AMS1")),
     "P4000": Model("quadro-p4000", 8, _ALL, usd="0.51", source=_CATALOG, date=UNDATED),
-    "P5000": Model("quadro-p5000", 16, ("NY2", "CA1")),
+    "P5000": Model("quadro-p5000", 16, _ALL),
     "P6000": Model("quadro-p6000", 24, _ALL, usd="1.10"),
     "RTX4000": Model("quadro-rtx-4000", 8, _ALL),
     "RTX5000": Model("quadro-rtx-5000", 16, _NY),

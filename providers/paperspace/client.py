@@ -93,8 +93,8 @@ class Client:
         return await self._all("/os-templates", verb)
 
     async def machines(self, *, verb: str, name: str | None = None) -> list[dict[str, Any]]:
-        """`GET /machines`, all pages. What the filter by name matches is not documented: check the names."""
-        return await self._all("/machines", verb, **({"name": name} if name else {}))
+        """`GET /machines`, all pages; with *name* at least those of that name, and maybe others."""
+        return await self._called("/machines", verb, name)
 
     async def machine(self, id_: str, *, verb: str) -> dict[str, Any] | None:
         """`GET /machines/{id}`, or None if Paperspace itself says that there is none."""
@@ -136,8 +136,8 @@ class Client:
         return await self._delete(f"/machines/{quote(id_, safe='')}")
 
     async def scripts(self, *, verb: str, name: str | None = None) -> list[dict[str, Any]]:
-        """`GET /startup-scripts`, all pages, without deleted ones."""
-        rows = await self._all("/startup-scripts", verb, **({"name": name} if name else {}))
+        """`GET /startup-scripts`, all pages, without deleted ones; *name* as for `machines`."""
+        rows = await self._called("/startup-scripts", verb, name)
         return [row for row in rows if not row.get("dtDeleted")]
 
     async def create_script(self, name: str, script: str, secrets: tuple[str, ...] = ()) -> str:
@@ -165,6 +165,18 @@ class Client:
         except OfferGone:
             return False
         return True
+
+    async def _called(self, path: str, verb: str, name: str | None) -> list[dict[str, Any]]:
+        """A list, by name if one is given.
+
+        What the filter matches is not documented. A machine that it leaves out would bill unseen, so that nothing
+        has the name is believed of the whole list only.
+        """
+        if name:
+            rows = await self._all(path, verb, name=name)
+            if any(text(row.get("name")) == name for row in rows):
+                return rows
+        return await self._all(path, verb)
 
     async def _all(self, path: str, verb: str, **params: Any) -> list[dict[str, Any]]:
         """Every row of a list, page by page.

@@ -125,7 +125,13 @@ def inner_script(spec: LaunchSpec) -> str:
         lines.append('sed -i "1i . $profile" "$home/.bashrc"')
     if spec.cmd:
         unit = '--unit=orch-cmd --property=User="$user" --property=WorkingDirectory="$home"'
-        lines.append(f"systemd-run --no-block {unit} /bin/bash -lc {shlex.quote(spec.cmd)}")
+        lines += [
+            'command="$home/.orch-command"',
+            'install -m 0600 -o "$user" -g "$user" /dev/null "$command"',
+            f'printf "%s\\n" {shlex.quote(spec.cmd)} > "$command"',
+            # As an argument it would not do: systemd itself puts its own values for ${...} into arguments.
+            f'systemd-run --no-block {unit} /bin/bash -l "$command"',
+        ]
     return "\n".join(lines) + "\n"
 
 

@@ -77,6 +77,27 @@ async def end_all(client: Client, name: str) -> bool:
     return not named(await client.scripts(verb="terminate", name=name), name)
 
 
+async def end_one(client: Client, id_: str, name: str, *, now: datetime, settled_s: float) -> bool:
+    """End one script without a machine, and no other of its name: a later try may have made that one for a machine
+    that is not listed yet. True once it is not listed any more.
+
+    Args:
+        id_: its id; or *name* where only that is known. Then all of the name are meant that are *settled_s* seconds
+            old: by then their machine would be listed.
+    """
+
+    async def there() -> list[Mapping[str, Any]]:
+        rows = named(await client.scripts(verb="terminate", name=name), name)
+        return [row for row in rows if id_ in (name, row["id"])]
+
+    rows = await there()
+    for row in rows:
+        made = moment(row.get("dtCreated"))
+        if id_ != name or made is None or (now - made).total_seconds() >= settled_s:
+            await client.delete_script(str(row["id"]))
+    return not rows or not await there()
+
+
 async def sweep(client: Client, name: str, *, owner: str, now: datetime) -> None:
     """End the scripts called *name* that are too old to belong to a launch; whoever calls knows of no machine.
 

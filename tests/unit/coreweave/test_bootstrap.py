@@ -34,7 +34,7 @@ class Box:
         (self.keys / "authorized_keys").write_text("ssh-ed25519 AAAA orch\n")
         (self.keys / "ssh_host_ed25519_key").write_text("a host key\n")
         # Of the real programs only what any image has; no sshd of this computer.
-        for name in ("sh", "bash", "cat", "chmod", "mkdir", "env", "grep", "sed", "date", "sleep", "ssh-keygen"):
+        for name in ("sh", "bash", "cat", "chmod", "mkdir", "env", "grep", "sed", "date", "sleep", "ssh-keygen", "tr"):
             if found := shutil.which(name):
                 (self.bin / name).symlink_to(found)
 
@@ -102,6 +102,19 @@ def test_ssh_starts_with_our_key_the_host_key_and_the_environment(box: Box) -> N
     sessions = (box.home / ".ssh" / "environment").read_text().splitlines()
     assert "TRAIN=yes" in sessions
     assert not any(line.startswith(("TERM=", "HOME=", "PWD=")) for line in sessions)
+
+
+def test_a_variable_of_several_lines_is_neither_cut_off_nor_taken_for_several(box: Box) -> None:
+    box.program("sshd", SSHD)
+    (box.keys / "command").write_text('printf "%s\\n" "$CERT" > "$STAND_IN/seen"')
+    process = box.start(CERT="first\nLD_PRELOAD=/x\nlast", QUOTED='it\'s $HOME "x" = y')
+    box.wait_for("sshd-config")
+    assert box.wait_for("seen") == "first\nLD_PRELOAD=/x\nlast\n"
+    end(process)
+    sessions = (box.home / ".ssh" / "environment").read_text().splitlines()
+    assert 'QUOTED=it\'s $HOME "x" = y' in sessions
+    assert not any(line.startswith(("CERT=", "LD_PRELOAD=", "last")) for line in sessions)
+    assert "CERT has several lines" in box.output
 
 
 def test_the_settings_are_ones_that_openssh_accepts(box: Box) -> None:

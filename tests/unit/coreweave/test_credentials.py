@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import stat
@@ -16,7 +17,7 @@ import respx
 import yaml
 
 from providers.base import Context
-from providers.coreweave import targets
+from providers.coreweave import auth, targets
 from providers.coreweave.adapter import CoreWeave
 from providers.coreweave.auth import FILE_LIFE_S, Fixed, Program, TokenFile
 from providers.coreweave.kubeconfig import KubeConfig
@@ -110,6 +111,16 @@ async def test_a_token_alone_asks_coreweave_for_the_clusters(
     [target] = await find(env, tmp_path, COREWEAVE_API_TOKEN=KEY)
     assert (target.name, target.server, target.zone) == ("prod", "https://a.example:6443", "RNO2A")
     assert route.calls.last.request.headers["authorization"] == f"Bearer {KEY}"
+
+
+@pytest.mark.parametrize("word", ["STATUS_UPDATING", "STATUS_UPGRADING", "STATUS_NEVER_HEARD_OF"])
+async def test_a_cluster_that_is_being_upgraded_is_still_in_use(
+    env: ManualEnv, tmp_path: Path, wire: respx.MockRouter, word: str
+) -> None:
+    wire.get(CLUSTERS).respond(json={"items": [{"name": "prod", "status": word, "apiServerEndpoint": "a.example"}]})
+    for more in ({}, {"ORCH_COREWEAVE_CONTEXT": "prod"}):
+        [target] = await find(env, tmp_path, COREWEAVE_API_TOKEN=KEY, **more)
+        assert target.name == "prod"
 
 
 async def test_of_several_clusters_some_must_be_named(env: ManualEnv, tmp_path: Path, wire: respx.MockRouter) -> None:
@@ -367,3 +378,18 @@ async def test_a_token_that_runs_out_or_is_refused_is_asked_for_anew(
         await adapter.owned()
     assert set(sent) == {"last"}
     await adapter.aclose()
+
+
+async def test_a_program_that_hangs_is_ended_with_all_that_it_started(
+    env: ManualEnv, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auth, "EXEC_TIMEOUT_S", 0.5)
+    # The child holds the pipes: to wait for their end would be to wait for the child.
+    text = f"sleep 300 & echo $! > {tmp_path}/child; wait"
+    program = Program("/bin/sh", ("-c", text), environment={"PATH": "/usr/bin:/bin"})
+    async with asyncio.timeout(60):
+        with pytest.raises(AuthFailed, match="no answer"):
+            await program.grant(env)
+    child = Path(f"/proc/{(tmp_path / 'child').read_text().strip()}/stat")
+    # Dead, or waiting for somebody to take note of that.
+    assert not child.exists() or child.read_text().rsplit(")", 1)[1].split()[0] == "Z"

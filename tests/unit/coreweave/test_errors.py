@@ -88,6 +88,28 @@ def test_no_recorded_refusal_is_without_a_row(spec_dir: Path) -> None:
             errors.Forbidden,
         ),
         (400, {"message": 'admission webhook "x" denied the request'}, "webhook-400", errors.Forbidden),
+        (
+            403,
+            {
+                "reason": "Forbidden",
+                "message": 'pods "x" is forbidden: error looking up service account orch/default: '
+                'serviceaccount "default" not found',
+            },
+            "no-account-yet",
+            errors.Unavailable,
+        ),
+        (
+            422,
+            {"reason": "Invalid", "message": "ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no"},
+            "admission-policy",
+            errors.Forbidden,
+        ),
+        (
+            422,
+            {"reason": "Invalid", "message": 'Pod "x" is invalid: spec.containers'},
+            "Invalid",
+            errors.InvalidRequest,
+        ),
         (410, {"reason": "Gone", "message": "too old"}, "Expired", errors.Unavailable),
         (418, {"reason": "Teapot", "message": "short"}, "Teapot", errors.Unclassified),
         (409, {"reason": "Other", "message": "no"}, "Other", errors.Unclassified),

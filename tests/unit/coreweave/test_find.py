@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -24,6 +25,7 @@ from tests.unit.coreweave.conftest import (
     refuse_place,
     run,
     stamp,
+    status,
 )
 
 NS = "/api/v1/namespaces/orch"
@@ -62,7 +64,12 @@ async def failure(cloud: CoreWeave, ref: AttemptRef) -> errors.ProviderError | N
         ("InvalidImageName", "couldn't parse image name", errors.BadWorkload),
         ("CreateContainerConfigError", "secret not found", errors.BadWorkload),
         ("RunContainerError", 'exec: "/bin/sh": no such file or directory', errors.BadWorkload),
+        ("RunContainerError", "nvidia-container-cli: initialization error: nvml error", errors.BootFailed),
+        ("CreateContainerError", "nvidia-container-runtime: no driver", errors.BootFailed),
+        ("ErrImagePull", "write /var/lib/containerd/x: no space left on device", errors.BootFailed),
         ("ErrImagePull", "dial tcp 192.0.2.1:443: i/o timeout", None),
+        ("ErrImagePull", 'Head "https://r.example/v2/": context deadline exceeded', None),
+        ("ErrImagePull", "lookup r.example: server misbehaving", None),
         ("ErrImagePull", "429 Too Many Requests (toomanyrequests)", None),
         ("ImagePullBackOff", 'Back-off pulling image "terraform"', None),
         ("ContainerCreating", "", None),
@@ -103,6 +110,20 @@ async def test_a_command_that_dies_again_and_again_is_the_users_fault_with_its_l
     error = await failure(cloud, ref)
     assert isinstance(error, errors.BadWorkload)
     assert "ImportError: no module" in str(error)
+
+
+async def test_a_container_that_the_nodes_driver_stops_is_the_nodes_fault(
+    cloud: CoreWeave, api: Api, ref: AttemptRef
+) -> None:
+    run(api.objects[POD])
+    container(api, 3, waiting={"reason": "CrashLoopBackOff", "message": "back-off 40s"})
+    [row] = api.objects[POD]["status"]["containerStatuses"]
+    said = "failed to create containerd task: nvidia-container-cli: initialization error: driver not loaded"
+    row["lastState"] = {"terminated": {"reason": "StartError", "exitCode": 128, "message": said}}
+    assert isinstance(await failure(cloud, ref), errors.BootFailed)
+    # What a command itself says of that proves nothing.
+    row["lastState"] = {"terminated": {"reason": "Error", "exitCode": 1, "message": said}}
+    assert isinstance(await failure(cloud, ref), errors.BadWorkload)
 
 
 @pytest.mark.parametrize(
@@ -323,3 +344,25 @@ async def test_a_service_whose_pod_is_gone_is_listed_since_its_address_costs_mon
     assert (listed.token, listed.phase) == (TOKEN, Phase.FAILED)
     assert await cloud.terminate(listed)
     assert await cloud.owned() == []
+
+
+async def test_a_pool_of_another_namespaces_pod_is_not_this_accounts(
+    connect: Callable[..., CoreWeave], api: Api, waiting: AttemptRef
+) -> None:
+    elsewhere = connect(ORCH_COREWEAVE_MANAGED="yes", ORCH_COREWEAVE_NAMESPACE="other")
+    assert await elsewhere.account() != waiting.account
+    # Listed there, a sweep would take it for a stray and shrink it under the lease that lives.
+    assert await elsewhere.owned() == []
+    await elsewhere.aclose()
+
+
+async def test_pools_that_may_not_be_seen_are_no_empty_list_where_nodes_may_be_added(
+    cloud: CoreWeave, managed: CoreWeave, api: Api
+) -> None:
+    denied = status(403, "Forbidden", 'nodepools is forbidden: User "u" cannot list resource "nodepools"')
+    api.refuse("GET", POOLS, denied, denied)
+    with pytest.raises(errors.Forbidden):
+        await managed.owned()
+    assert await cloud.owned() == []
+    api.has_pools = False
+    assert await managed.owned() == []

@@ -74,7 +74,8 @@ async def test_a_launch_makes_a_pod_that_owns_its_secret_and_service(
         "nodeSelectorTerms"
     ]
     assert term["matchExpressions"] == [
-        {"key": "node.kubernetes.io/instance-type", "operator": "In", "values": ["gd-8xl40-i128"]}
+        {"key": "node.kubernetes.io/instance-type", "operator": "In", "values": ["gd-8xl40-i128"]},
+        {"key": "topology.kubernetes.io/region", "operator": "In", "values": ["US-EAST-04"]},
     ]
     keys = api.objects[SECRET]["stringData"]
     assert keys["authorized_keys"] == "ssh-ed25519 AAAA orch\n"

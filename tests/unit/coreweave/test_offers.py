@@ -119,6 +119,18 @@ async def test_any_cluster_with_gpu_feature_discovery_can_be_used(cloud: CoreWea
     assert offer.disk_gib == 7
 
 
+async def test_nodes_of_one_kind_in_several_zones_are_one_offer(cloud: CoreWeave, api: Api) -> None:
+    for name, zone, region in (("a", "r1-a", "r1"), ("b", "r1-b", "r1"), ("c", "r2-a", "r2")):
+        place = {"topology.kubernetes.io/zone": zone, "topology.kubernetes.io/region": region}
+        api.put("/api/v1/nodes", gpu_node(name, gpus=2, labels={**GENERIC, **place}))
+    found = (await cloud.offers(Query())).offers
+    assert len({offer.offer_id for offer in found}) == len(found) == 2
+    one, other = sorted(found, key=lambda offer: offer.region or "")
+    assert (one.region, one.zone, one.available_count) == ("r1", None, 4)
+    assert (other.region, other.zone, other.available_count) == ("r2", "r2-a", 2)
+    assert (await cloud.price(one)) is not None
+
+
 @pytest.mark.parametrize(
     ("product", "more", "gpu"),
     [

@@ -153,10 +153,35 @@ async def test_a_node_of_its_own_goes_with_the_lease(
     assert await managed.owned() == []
 
 
-async def test_the_node_stays_until_the_pod_is_gone(managed: CoreWeave, api: Api, node: Instance) -> None:
+async def test_a_pod_that_lingers_on_a_silent_node_does_not_keep_the_pool_large(
+    managed: CoreWeave, api: Api, node: Instance
+) -> None:
     api.on_delete["pods"] = lingering
+    api.objects[POD]["spec"]["nodeName"] = "g1"
     assert not await managed.terminate(node)
-    assert api.objects[POOL]["spec"]["targetNodes"] == 1
+    assert "deletionTimestamp" in api.objects[POD]["metadata"]
+    # CoreWeave takes the node once it is empty, or has fallen out; nothing would take it while the pool wants it.
+    assert api.objects[POOL]["spec"]["targetNodes"] == 0
+    del api.objects["/api/v1/nodes/g1"]
+    api.objects[POOL]["status"] = {}
+    assert await managed.terminate(node)
+
+
+@pytest.mark.parametrize("kind", ["services", "secrets"])
+async def test_what_may_neither_be_made_nor_seen_does_not_keep_an_end_open_for_ever(
+    cloud: CoreWeave, api: Api, made: Instance, kind: str
+) -> None:
+    path = f"{NS}/{kind}/{TOKEN}"
+    denied = status(403, "Forbidden", f'{kind} "{TOKEN}" is forbidden: User "u" cannot get resource "{kind}"')
+    del api.objects[path]
+    api.refuse("GET", path, denied)
+    # Made before the right to look was taken away, it may be there.
+    with pytest.raises(errors.Forbidden):
+        await cloud.terminate(made)
+    api.refuse("GET", path, denied)
+    review = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+    api.refuse("POST", review, httpx.Response(201, json={"status": {"allowed": False}}))
+    assert await cloud.terminate(made)
 
 
 async def test_a_pool_that_somebody_else_changes_meanwhile_is_read_again(

@@ -359,3 +359,33 @@ def test_whatever_a_machine_looks_like_it_is_read(machine: dict[str, Any], event
     assert (seen.failure is not None) == (seen.phase is Phase.FAILED)
     assert seen.usd_per_hour is None or seen.usd_per_hour > 0
     assert replace(seen).id == "ps1"
+
+
+async def test_a_filter_that_matches_in_its_own_way_hides_nothing(
+    cloud: Paperspace, wire: respx.MockRouter, attempt: Attempt, machine: Make
+) -> None:
+    # What the filter by name matches is not documented: here, nothing at all.
+    wire.get("/machines", params={"name": TOKEN}).respond(json=page())
+    wire.get("/machines").respond(json=page(machine(id="other", name="box"), machine(**READY)))
+    found = await cloud.find(attempt())
+    assert found is not None
+    assert found.id == MACHINE_ID
+
+
+async def test_a_filter_that_matches_in_its_own_way_keeps_no_script(
+    cloud: Paperspace, wire: respx.MockRouter, script: Make, stored: Callable[..., Instance]
+) -> None:
+    there = [script()]
+    wire["scripts"].mock(
+        side_effect=lambda request: httpx.Response(200, json=page(*([] if "name" in request.url.params else there)))
+    )
+    wire.get("/machines").respond(json=page())
+    wire.delete(f"/machines/{MACHINE_ID}").respond(404, json=refusal("NOT_FOUND", "no"))
+
+    def drop(request: httpx.Request) -> httpx.Response:
+        there.clear()
+        return httpx.Response(200, json={})
+
+    wire.delete(f"/startup-scripts/{SCRIPT_ID}").mock(side_effect=drop)
+    assert await cloud.terminate(stored())
+    assert not there

@@ -12,7 +12,7 @@ import respx
 
 from providers.base import Context, Instance, LaunchSpec, Offer
 from providers.env import ManualEnv
-from providers.errors import ProviderError
+from providers.errors import ProviderError, RateLimited
 from providers.paperspace.adapter import Paperspace
 from tests.unit.paperspace.conftest import TOKEN, page, refusal, stamp
 
@@ -31,6 +31,8 @@ class Team:
     writes: int = 0
     kill_at: tuple[int, str] | None = None
     lose_at: tuple[int, str] | None = None
+    refuse_at: tuple[int, ...] = ()
+    listed: bool = True
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         path = request.url.path.removeprefix("/v1")
@@ -38,6 +40,8 @@ class Team:
             return self.read(path, request.url.params.get("name"))
         self.writes += 1
         self.interrupt("before")
+        if self.writes in self.refuse_at:
+            return httpx.Response(429, json=refusal("TOO_MANY_REQUESTS", "slow down"))
         answer = self.write(request.method, path, request)
         self.interrupt("after")
         return answer
@@ -54,6 +58,8 @@ class Team:
         if id_:
             found = rows.get(id_)
             return httpx.Response(200, json=found) if found else httpx.Response(404, json=refusal("NOT_FOUND", "no"))
+        if kind == "machines" and not self.listed:
+            rows = {}
         return httpx.Response(200, json=page(*(row for row in rows.values() if name in (None, row["name"]))))
 
     def write(self, method: str, path: str, request: httpx.Request) -> httpx.Response:
@@ -154,4 +160,40 @@ async def test_a_machine_deleted_by_hand_leaves_a_script_that_is_listed(
     team.machines.clear()
     assert [stray.handle["kind"] for stray in await cloud.owned()] == ["startup-script"]
     await end(cloud, context.env, instance)  # type: ignore[arg-type]
+    assert team.left() == []
+
+
+async def test_what_an_earlier_try_left_does_not_take_the_script_of_a_machine_that_is_not_listed_yet(
+    context: Context, team: Team, offer: Offer, spec: LaunchSpec, env: ManualEnv
+) -> None:
+    # Asked too fast: the machine is refused, and then the end of its script, too, three times over.
+    team.refuse_at = (2, 3, 4, 5)
+    cloud = Paperspace(context)
+    with pytest.raises(RateLimited) as caught:
+        await cloud.launch(offer, spec, TOKEN)
+    [left] = caught.value.left
+    assert list(team.scripts) == [left.id]
+    made = await cloud.launch(offer, spec, TOKEN)
+    team.listed = False
+    assert await cloud.terminate(left)
+    [kept] = team.scripts
+    assert kept != left.id
+    team.listed = True
+    await end(cloud, env, made)
+    assert team.left() == []
+
+
+async def test_a_lost_script_is_not_ended_before_its_machine_would_be_listed(
+    context: Context, team: Team, offer: Offer, spec: LaunchSpec, env: ManualEnv
+) -> None:
+    cloud = Paperspace(context)
+    await cloud.launch(offer, spec, TOKEN)
+    team.listed = False
+    by_name = {"kind": "startup-script", "name": TOKEN}
+    lost = Instance(provider="paperspace", account=await cloud.account(), id=TOKEN, handle=by_name, token=TOKEN)
+    assert not await cloud.terminate(lost)
+    assert team.scripts
+    team.machines.clear()
+    env.advance(121)
+    await end(cloud, env, lost)
     assert team.left() == []

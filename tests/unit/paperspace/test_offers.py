@@ -253,3 +253,8 @@ async def test_what_cannot_be_done_is_refused_at_once(
     with pytest.raises(InvalidRequest):
         await cloud.resolve(offer, msgspec.structs.replace(spec, **change))
     assert not wire.calls
+
+
+def test_regions_are_those_of_the_documentations_table() -> None:
+    sold = {label for label, kind in catalog.KINDS.items() if kind.count == 1 and "AMS1" in kind.regions}
+    assert sold == {"GPU+", "P4000", "P5000", "P6000", "RTX4000", "A4000", "V100"}

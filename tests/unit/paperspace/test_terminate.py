@@ -22,6 +22,11 @@ MACHINE, SCRIPT = f"/machines/{MACHINE_ID}", f"/startup-scripts/{SCRIPT_ID}"
 ALONE = {"id": SCRIPT_ID, "handle": {"kind": "startup-script", "name": TOKEN}}
 
 
+def listed_until(wire: respx.MockRouter, drop: respx.Route, *rows: dict[str, Any]) -> None:
+    """The startup scripts that there are until *drop* is called, and then no more."""
+    wire["scripts"].mock(side_effect=lambda _: httpx.Response(200, json=page(*(() if drop.called else rows))))
+
+
 async def test_asked_is_not_yet_gone(
     cloud: Paperspace, wire: respx.MockRouter, stored: Stored, machine: Make, script: Make
 ) -> None:
@@ -44,13 +49,8 @@ async def test_gone_by_its_own_mark_or_by_absence_and_then_the_script_goes(
         wire.get(MACHINE).respond(json=machine(state="off", dtDeleted="2026-11-22T12:00:00Z"))
     else:
         wire.get(MACHINE).respond(**GONE)
-    wire["scripts"].mock(
-        side_effect=[
-            httpx.Response(200, json=page(script(), script(id="ss-human", name=f"{TOKEN} copy"))),
-            httpx.Response(200, json=page()),
-        ]
-    )
     drop = wire.delete(SCRIPT).respond(json={})
+    listed_until(wire, drop, script(), script(id="ss-human", name=f"{TOKEN} copy"))
     assert await cloud.terminate(stored())
     assert drop.call_count == 1
     assert paths(wire).index(f"DELETE {MACHINE}") < paths(wire).index(f"DELETE {SCRIPT}")
@@ -61,8 +61,7 @@ async def test_the_handle_alone_is_enough(
 ) -> None:
     wire.delete(MACHINE).respond(**GONE)
     wire.get("/machines").respond(json=page())
-    wire["scripts"].mock(side_effect=[httpx.Response(200, json=page(script())), httpx.Response(200, json=page())])
-    wire.delete(SCRIPT).respond(json={})
+    listed_until(wire, wire.delete(SCRIPT).respond(json={}), script())
     assert await cloud.terminate(stored(token=None))
 
 
@@ -153,16 +152,12 @@ async def test_a_script_alone_is_ended(
 ) -> None:
     dead = machine(dtDeleted="2026-11-22T12:00:00Z")
     wire.get("/machines").respond(json=page(dead, machine(id="other", name=f"{TOKEN}x")))
-    wire["scripts"].mock(
-        side_effect=[
-            httpx.Response(200, json=page(script(), script(id="ss-twin"))),
-            httpx.Response(200, json=page()),
-        ]
-    )
     drop = wire.delete(SCRIPT).respond(json={})
-    twin = wire.delete("/startup-scripts/ss-twin").respond(**GONE)
+    twin = wire.delete("/startup-scripts/ss-twin")
+    listed_until(wire, drop, script(), script(id="ss-twin"))
     assert await cloud.terminate(stored(**ALONE))
-    assert (drop.call_count, twin.call_count) == (1, 1)
+    # A twin may be a later try's, whose machine is not listed yet; `owned` shows it for itself.
+    assert (drop.call_count, twin.call_count) == (1, 0)
 
 
 async def test_a_script_that_turned_out_to_have_a_machine_is_left_to_it(
