@@ -90,7 +90,10 @@ class Judging(Protocol):
     """Whatever a provider has published, made into a judge."""
 
     def judge(self, exchange: Exchange, *, answered: bool = True) -> tuple[str, list[Finding]]:
-        """The operation's name, and all in which *exchange* differs; see `Description.judge`."""
+        """The operation's name, and all in which *exchange* differs; see `Description.judge`.
+
+        An empty name: it is left out, and not counted.
+        """
 
 
 class Description:

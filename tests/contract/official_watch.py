@@ -83,6 +83,8 @@ class Watch:
             return
         answered = not self._is_garbled(exchange)
         name, findings = self._description.judge(exchange, answered=answered)
+        if not name:
+            return  # of a service that the description leaves out as a whole: nothing to hold it to
         seen = Tally(self.tally.source)
         if not any(finding.where == "operation" for finding in findings):
             seen = Tally(self.tally.source, int(answered), int(not answered), {name})
