@@ -20,8 +20,12 @@ class Adapters(Mapping[str, Provider]):
             try:
                 self._made[name] = self._makers[name]()
             except ValueError as error:
-                raise ConfigError(f"{name}: {error}", hint="see .env.example") from None
+                raise ConfigError(f"{name}: {error}", hint=f"see docs/providers/{name}.md and .env.example") from None
         return self._made[name]
+
+    def __contains__(self, name: object) -> bool:
+        # Mapping's own asks for the adapter, which would import and make it.
+        return name in self._makers
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._makers)

@@ -20,6 +20,24 @@ DEADLINE_S = 40.0
 #: AWS refuses signatures that are 5 minutes off, and tokens of others live by the clock, too.
 TOLERATED_SKEW_S = 60.0
 _REFUSED = ("AuthFailed", "Forbidden", "NoFunds")
+#: Faults of the credentials that show on this computer, before anybody is asked.
+_LOCAL = frozenset(
+    {
+        *("az-login", "bad-certificate", "bad-file", "bad-inventory", "bad-key", "bad-token", "bad-token-uri"),
+        *(
+            "bad-url",
+            "exec-plugin",
+            "no-context",
+            "no-file",
+            "no-identity",
+            "no-inventory",
+            "no-key",
+            "no-project",
+            "no-team",
+        ),
+        *("private-cluster", "token-not-loopback"),
+    }
+)
 _KNOWN = ("account", "rights", "clock_skew", "fix")
 
 
@@ -137,14 +155,18 @@ async def _count_offers(finding: Finding, provider: Provider, env: Env, store: S
 
 def _failed(finding: Finding, error: ProviderError) -> None:
     finding.ok = False
-    if finding.reachable is None and error.type != "ProviderError":
-        finding.reachable = error.type != "Unavailable"
-    finding.key_valid = False if error.type == "AuthFailed" else True if error.type in _REFUSED else None
+    asked = error.type != "ProviderError" and not (error.type == "AuthFailed" and error.code in _LOCAL)
+    if asked:
+        if finding.reachable is None:
+            finding.reachable = error.type != "Unavailable"
+        finding.key_valid = False if error.type == "AuthFailed" else True if error.type in _REFUSED else None
     finding.detail = {"error": str(error)}
     finding.hint = _fix(error, finding.provider)
 
 
 def _fix(error: ProviderError, name: str) -> str:
+    if error.type == "AuthFailed" and (error.code in _LOCAL or name == "ssh"):
+        return f"mend what the error says; see docs/providers/{name}.md"
     if error.type == "AuthFailed":
         return f"the key of {name} is wrong or revoked; make a new one"
     if error.type == "Forbidden":

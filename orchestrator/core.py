@@ -44,7 +44,7 @@ from policies.judge import judge
 from policies.plan import Hold, Plan, SourceState
 from policies.policy import load, tighten
 from policies.query import query_for
-from policies.request import Request
+from policies.request import Request, needs
 from providers import registry
 from providers.base import Context, Offer, Provider, Query
 from providers.env import Env, ManualEnv, SystemEnv
@@ -250,7 +250,7 @@ class Orchestrator:
 
         holds = [_hold(hold) for hold in await self.store.holds()]
         sources = (*market.sources, *self._not_configured(request))
-        return judge(
+        plan = judge(
             market.offers,
             request,
             policy,
@@ -258,7 +258,20 @@ class Orchestrator:
             holds=holds,
             sources=sources,
             success_rate=success,
+            lacking=self._lacking(market.offers) if needs(request) else None,
         )
+        self._must_be_enforced(request, plan)
+        return plan
+
+    def _lacking(self, offers: Sequence[Offer]) -> dict[tuple[str, str], frozenset[str]]:
+        """What each kind of machine of the providers in *offers* cannot do of what a request may need."""
+        found: dict[tuple[str, str], frozenset[str]] = {}
+        for name in {offer.provider for offer in offers}:
+            facts = self.engine.provider(name).facts
+            for kind in facts.workloads:
+                able = facts.capabilities - (facts.only_containers if kind != "container" else frozenset())
+                found[name, kind] = frozenset({"cmd", "env", "ports"}) - able
+        return found
 
     def _not_configured(self, request: Request) -> list[SourceState]:
         """Providers that could be asked if they had a key: said in every plan, so that nobody wonders."""
@@ -321,6 +334,11 @@ class Orchestrator:
                     hint="a larger budget, fewer --hours, or another policy; `orch plan` shows the costs",
                 )
             raise NoOffer(nothing(plan), hint=why_nothing(plan), plan=plan)
+        self._must_be_enforced(request, plan)
+        return plan
+
+    def _must_be_enforced(self, request: Request, plan: Plan) -> None:
+        """Refuse a time to live that nobody would keep at one of the candidates."""
         if request.ttl_s is not None:
             without = {
                 candidate.offer.provider
@@ -332,7 +350,6 @@ class Orchestrator:
                     f"--ttl has nobody to enforce it at {', '.join(sorted(without))}",
                     hint="leave --ttl out and use `orch down`, or exclude them with --exclude-provider",
                 )
-        return plan
 
     @contextlib.asynccontextmanager
     async def rented(self, request: Request | None = None, **options: Any) -> AsyncIterator[Machine]:

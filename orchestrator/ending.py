@@ -220,6 +220,8 @@ async def _close_unfound(engine: Engine, row: AttemptRow, lease: LeaseRow) -> bo
 
 async def _close_with_receipt(engine: Engine, row: AttemptRow, lease: LeaseRow, evidence: str) -> None:
     now = engine.env.now()
+    if row.offer.pricing == "prepaid":
+        evidence += "; prepaid: the node that it was on bills on"
     row.ended_at = now
     row.receipt = Receipt(
         asked_at=row.asked_end_at,

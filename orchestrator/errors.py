@@ -18,7 +18,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
-    from orchestrator.models import Lease
+    from orchestrator.models import Lease, Stray
 
 
 class OrchError(Exception):
@@ -86,13 +86,21 @@ class BudgetExceeded(OrchError):
 
 
 class OutcomeUnclear(OrchError):
-    """Something may be running and billing."""
+    """Something may be running and billing.
+
+    Attributes:
+        leases: those whose end is not confirmed.
+        strays: what a sweep found where it could look, although it could not look everywhere.
+    """
 
     exit_code = 8
 
-    def __init__(self, message: str, *, hint: str | None = None, leases: tuple[Lease, ...] = ()) -> None:
+    def __init__(
+        self, message: str, *, hint: str | None = None, leases: tuple[Lease, ...] = (), strays: tuple[Stray, ...] = ()
+    ) -> None:
         super().__init__(message, hint=hint)
         self.leases = leases
+        self.strays = strays
 
 
 class Interrupted(OrchError):

@@ -18,23 +18,28 @@ STRAY_GRACE_S = 60.0
 async def sweep(engine: Engine, *, delete: bool) -> list[Stray]:
     """Find machines with our mark that no open lease accounts for, and with *delete* end them.
 
+    One provider that cannot be asked does not keep the others from being swept.
+
     Raises:
-        OutcomeUnclear: a provider could not be asked.
+        OutcomeUnclear: at the end, if a provider could not be asked, or not all of it; `strays` holds what was found.
     """
     strays: list[Stray] = []
+    unseen: list[str] = []
     for name in engine.providers:
         try:
             provider = engine.providers[name]
         except ConfigError as error:
             await engine.emit("source-failed", f"{name}: {error}", provider=name)
+            unseen.append(f"{name}: {error}")
             continue
         try:
             account = await provider.account()
             alive = await provider.owned()
         except ProviderError as error:
             await engine.emit("source-failed", f"{name}: {error}", provider=name)
+            unseen.append(f"{name}: {error}")
             if error.seen is None:
-                raise OutcomeUnclear(f"could not look at {name}: {error}", hint="nothing was ended there") from None
+                continue
             # One own machine that is off must not keep the others from being swept: what was seen is there.
             alive = list(error.seen)
         alive_leases = {lease.id for lease in await engine.store.leases()}
@@ -64,6 +69,12 @@ async def sweep(engine: Engine, *, delete: bool) -> list[Stray]:
                     ended=ended,
                 )
             )
+    if unseen:
+        raise OutcomeUnclear(
+            f"could not look everywhere: {'; '.join(unseen)}",
+            hint="where it could not look nothing is known; try again, or see: orch providers check",
+            strays=tuple(strays),
+        )
     return strays
 
 

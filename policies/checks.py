@@ -7,7 +7,7 @@ with the detail "unknown".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -29,7 +29,11 @@ class Check(NamedTuple):
     why: Why
 
 
-def checks(limits: Limits) -> Iterator[Check]:
+#: (provider, workload) to the capabilities ("cmd", "env", "ports") that such a machine there lacks.
+Lacking = Mapping[tuple[str, str], frozenset[str]]
+
+
+def checks(limits: Limits, lacking: Lacking | None = None) -> Iterator[Check]:
     """Every check that *limits* call for, but those that need the cost, in order."""
     yield _gpu(limits)
     yield Check("too_few_gpus", lambda o: o.gpu_count >= limits.count, lambda o: _gpus(o, limits.count))
@@ -37,9 +41,10 @@ def checks(limits: Limits) -> Iterator[Check]:
     yield from _trust(limits)
     yield from _place(limits)
     yield from _use(limits)
+    yield from _ability(limits, lacking or {})
     yield from _price(limits)
     yield from _size(limits)
-    yield Check("sold_out", _is_sold, lambda _: "the provider says that none is free")
+    yield Check("sold_out", _is_sold, _why_not)
     yield Check(
         "ends_too_soon",
         lambda o: o.available_until is None or o.available_until >= limits.ends,
@@ -161,13 +166,29 @@ def _compliance(needed: frozenset[str], evidence: frozenset[str] | None) -> Chec
     )
 
 
+def _ability(limits: Limits, lacking: Lacking) -> Iterator[Check]:
+    needs = limits.needs
+    if not needs or not lacking:
+        return
+
+    def missing(offer: Offer) -> list[str]:
+        able = (needs - lacking.get((offer.provider, kind), frozenset()) for kind in offer.workloads)
+        return sorted(needs.difference(*able)) if offer.workloads else []
+
+    def why(offer: Offer) -> str:
+        options = " and ".join(f"--{'port' if name == 'ports' else name}" for name in missing(offer))
+        return f"a {' or '.join(offer.workloads)} of {offer.provider} takes no {options}"
+
+    yield Check("workload_not_supported", lambda o: not missing(o), why)
+
+
 def _use(limits: Limits) -> Iterator[Check]:
     workloads = limits.workloads
     if workloads is not None:
         yield Check(
             "workload_not_supported",
             lambda o: not workloads.isdisjoint(o.workloads),
-            lambda o: " or ".join(o.workloads) or UNKNOWN,
+            lambda o: f"{' or '.join(o.workloads)}, not {' or '.join(sorted(workloads))}" if o.workloads else UNKNOWN,
         )
     allowed, excluded = limits.providers, limits.exclude_providers
     if allowed is not None or excluded:
@@ -235,6 +256,11 @@ def _disk(offer: Offer, disk_gib: int) -> str:
     if offer.disk_max_gib is not None and need > offer.disk_max_gib:
         return f"{offer.disk_max_gib:g} GiB of disk at most, {need:g} wanted"
     return f"{offer.disk_gib:g} GiB of disk and no price for more, {need:g} wanted"
+
+
+def _why_not(offer: Offer) -> str:
+    said = offer.native.get("unavailable")
+    return said if isinstance(said, str) and said else "the provider says that none is free"
 
 
 def _is_sold(offer: Offer) -> bool:

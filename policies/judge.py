@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from policies.checks import checks
+from policies.checks import Lacking, checks
 from policies.cost import Cost, Coster, SuccessRate, to_decimal
 from policies.holds import HoldIndex
 from policies.limits import Limits, limits_of
@@ -42,6 +42,7 @@ def judge(
     sources: Sequence[SourceState] = (),
     success_rate: SuccessRate | None = None,
     egress_used_gb: Mapping[str, float] | None = None,
+    lacking: Lacking | None = None,
 ) -> Plan:
     """The plan for *request* on the market *offers* under *policy*, tightened by the request's own `require`.
 
@@ -51,6 +52,8 @@ def judge(
         sources: what each source said, for the record.
         success_rate: learned share of launches in an offer's place that come up, in [0, 1].
         egress_used_gb: GB a month, by provider, that other use already sends through the account's egress tiers.
+
+        lacking: what providers' machines cannot do of what a request may ask for; None: nothing is known.
 
     Raises:
         BadRequest: the request cannot be meant.
@@ -62,7 +65,7 @@ def judge(
     require = tighten_require(policy.require, request.require)
     limits = limits_of(request, require, now)
     coster = Coster(request, now, success_rate=success_rate, egress_used_gb=egress_used_gb)
-    survivors, groups = _filter(offers, limits)
+    survivors, groups = _filter(offers, limits, lacking)
     use_hours = to_decimal(request.hours) * request.replicas
     score: Score = getattr(policy, "score", None) or scorer(policy.minimize.objective, use_hours)
     kept, held, late = _price(survivors, limits, coster, score, HoldIndex(holds, now))
@@ -78,9 +81,11 @@ def judge(
     )
 
 
-def _filter(offers: Iterable[Offer], limits: Limits) -> tuple[list[Offer], list[DropGroup]]:
+def _filter(
+    offers: Iterable[Offer], limits: Limits, lacking: Lacking | None = None
+) -> tuple[list[Offer], list[DropGroup]]:
     """What passes every check, and what does not by the first that it fails."""
-    found = list(checks(limits))
+    found = list(checks(limits, lacking))
     groups = [DropGroup(check.reason, check.why, []) for check in found]
     gpus, wrong_gpu = limits.gpus, groups[0].offers.append
     rest = [(check.passes, group.offers.append) for check, group in zip(found[1:], groups[1:], strict=True)]
@@ -137,6 +142,8 @@ def _candidates(
         flags = coster.flags(offer)
         if offer.gpu_count > count:
             flags += ("more_gpus",)
+        if offer.pricing == "prepaid":
+            flags += ("prepaid",)
         found.append(Candidate(rank, offer, fits, flags + more_flags, kept.costs[place]))
     return found
 

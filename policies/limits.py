@@ -11,7 +11,7 @@ from typing import TypeVar
 from policies.geo import JURISDICTIONS, country_code
 from policies.keys import DEFAULT_PRICING
 from policies.model import Require
-from policies.request import Request, is_container, wanted_gpus
+from policies.request import Request, is_container, needs, wanted_gpus
 
 Words = frozenset[str]
 N = TypeVar("N", float, Decimal)
@@ -34,6 +34,7 @@ class Limits:
         regions: groups of patterns; a region must match one of every group.
         oldest: prices read before are too old.
         ends: machines must be for rent until then.
+        needs: capabilities that the machine must have ("cmd", "env", "ports").
     """
 
     gpus: Words
@@ -60,6 +61,7 @@ class Limits:
     min_vcpus: float | None
     min_memory_gib: float | None
     ends: datetime
+    needs: Words = frozenset()
 
 
 def limits_of(request: Request, require: Require, now: datetime) -> Limits:
@@ -98,6 +100,7 @@ def limits_of(request: Request, require: Require, now: datetime) -> Limits:
         min_vcpus=_stricter(max, require.min_vcpus, request.cpus),
         min_memory_gib=_stricter(max, require.min_memory_gib, request.memory_gib),
         ends=now + timedelta(hours=request.hours),
+        needs=needs(request),
     )
 
 

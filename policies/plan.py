@@ -51,7 +51,8 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
         rank: 1 is the best.
         replicas: how many of the wanted machines this offer is known to have, at most as many as are wanted.
         flags: what in the cost is assumed or unknown (`policies.cost`), ``more_gpus`` where the machine has more
-            than were asked for, ``held`` where it ranks last because it failed lately.
+            than were asked for, ``prepaid`` where it is part of a machine that is paid for already and bills on,
+            ``held`` where it ranks last because it failed lately.
         cost: expected USD for the whole request, as if every replica were rented here.
     """
 

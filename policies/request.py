@@ -151,8 +151,14 @@ def wanted_gpus(request: Request) -> frozenset[str]:
 
 
 def is_container(request: Request) -> bool:
-    """Whether the request can only be served by a container: a plain machine takes no image, command or environment."""
-    return request.workload == "container" or request.image is not None or request.cmd is not None or bool(request.env)
+    """Whether the request can only be served by a container: a plain machine takes no container image."""
+    return request.workload == "container" or request.image is not None
+
+
+def needs(request: Request) -> frozenset[str]:
+    """What the request asks of a machine that not every provider can do: capabilities (`providers.base.Facts`)."""
+    asked = {"cmd": request.cmd is not None, "env": bool(request.env), "ports": bool(request.port)}
+    return frozenset(name for name, wanted in asked.items() if wanted)
 
 
 def _check_types(request: Request) -> None:
@@ -217,13 +223,10 @@ def _check_words(request: Request) -> None:
 
 
 def _check_workload(request: Request) -> None:
-    if request.workload not in (None, "container"):
-        for field, given in (("image", request.image), ("cmd", request.cmd), ("env", request.env)):
-            if given:
-                what = {"image": "container image", "cmd": "container command", "env": "container environment"}[field]
-                raise BadRequest(
-                    f"{field}: a {request.workload} takes no {what}", hint=f"leave --workload out, or --{field}"
-                )
+    if request.workload not in (None, "container") and request.image:
+        raise BadRequest(
+            f"image: a {request.workload} takes no container image", hint="leave --workload out, or --image"
+        )
     for field in ("image", "cmd", "policy"):
         text = getattr(request, field)
         if text is not None and not text.strip():

@@ -55,7 +55,8 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     `usd_per_hour` is for the whole machine with all its `gpu_count` GPUs; None is unknown, never free.
     `egress` None is unknown; an empty tuple never occurs. `native` holds what the adapter itself needs to
-    launch exactly this offer (strings and numbers only).
+    launch exactly this offer (strings and numbers only); a text under ``unavailable`` says why `available` is
+    False where it is not for lack of stock (a quota, a restriction of the account).
     """
 
     offer_id: str
@@ -259,6 +260,7 @@ class Facts:
         dead_man: how the provider itself ends a machine at `ends_at`, or None where it cannot.
         workloads: kinds of workload that can be rented.
         markets: markets it sells in.
+        only_containers: capabilities that only its containers have.
         capabilities: things some providers can do: "image", "cmd", "env", "ports", "disk", "spot", "quota",
             "accept-then-fail", "price-drift", "price-in-machine" (only a machine tells what it costs).
         egress: one line on egress for people.
@@ -276,6 +278,7 @@ class Facts:
     workloads: tuple[Workload, ...] = ()
     markets: tuple[Market, ...] = ()
     capabilities: frozenset[str] = frozenset()
+    only_containers: frozenset[str] = frozenset({"image"})
     egress: str = ""
 
 

@@ -113,9 +113,9 @@ _BUILTIN = (
         # Not ~/.kube/config: idle GPUs of any company's cluster would win every plan at 0 USD.
         keys=(
             "COREWEAVE_API_TOKEN",
+            "KUBECONFIG",
             "CW_API_TOKEN",
             "CW_API_ACCESS_TOKEN",
-            "KUBECONFIG",
             "ORCH_COREWEAVE_CONTEXT",
         ),
         url_setting="ORCH_COREWEAVE_URL",

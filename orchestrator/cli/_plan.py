@@ -39,6 +39,11 @@ def show(out: Output, plan: Plan, request: Request, *, note: bool, everything: b
     shown = plan.candidates if everything else plan.candidates[:SHOWN]
     if shown:
         out.table(kept(shown), note=note)
+    for candidate in shown:
+        if "prepaid" in candidate.flags:
+            share = candidate.offer.native.get("allocated_usd_per_hour")
+            part = f": its share of the node is {words.rate(Decimal(str(share)))}" if share else ""
+            say(f"{candidate.rank} is prepaid{part}; the node is paid for already, and bills on after the lease")
     if len(plan.candidates) > len(shown):
         say(f"and {len(plan.candidates) - len(shown)} more (orch plan --all shows them)")
     if plan.dropped:

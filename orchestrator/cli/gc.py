@@ -14,6 +14,7 @@ from orchestrator.cli._progress import plain
 from orchestrator.cli._run import run
 from orchestrator.cli._settle import settle
 from orchestrator.cli.output import Table
+from orchestrator.errors import OutcomeUnclear
 
 #: Seconds spent on finishing each thing that a dead command left, before the providers are asked.
 SETTLE_S = 20.0
@@ -33,21 +34,29 @@ def command(delete: bool) -> None:
     """
     app = current()
 
-    async def work(engine: Any) -> tuple[list[Any], datetime]:
+    async def work(engine: Any) -> tuple[list[Any], datetime, OutcomeUnclear | None]:
         # Bounded: people ask this when they are worried, and what is still booting is no stray.
         await settle(app, engine, limit_s=SETTLE_S)
-        found = await engine.gc(delete=delete, on_event=plain(app.out))
-        return found, engine.env.now()
+        try:
+            found, unclear = await engine.gc(delete=delete, on_event=plain(app.out)), None
+        except OutcomeUnclear as error:
+            found, unclear = list(error.strays), error
+        return found, engine.env.now(), unclear
 
-    strays, now = run(
+    strays, now, unclear = run(
         app, work, stopping="stopping", stopped="stopped before all providers were asked", abandoning=ABANDONED
     )
-    if app.json:
+    if unclear is not None and app.json:
+        said = {"type": type(unclear).__name__, "message": unclear.message, "hint": unclear.hint}
+        app.out.document({"strays": strays, "error": said})
+    elif app.json:
         app.out.document({"strays": strays})
-    elif not strays:
+    elif not strays and unclear is None:
         app.out.note("every machine that carries our mark belongs to an open lease")
-    else:
+    elif strays:
         app.out.table(_table(strays, now))
+    if unclear is not None:
+        raise unclear
     left = [stray for stray in strays if not stray.ended]
     if left and not delete:
         app.out.note("hint: orch gc --delete ends them")

@@ -8,6 +8,7 @@ dated snapshot, and `native` says from which.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -204,7 +205,7 @@ def _node(
         provider="coreweave",
         gpu=kind.gpu,
         account=place.account,
-        region=place.zone,
+        region=region_of(place.zone),
         zone=place.zone,
         country=catalog.country(place.zone),
         instance_type=name,
@@ -229,6 +230,11 @@ def _node(
         observed_at=now,
         native=native,
     )
+
+
+def region_of(zone: str | None) -> str | None:
+    """The region that nodes of *zone* bear in their label: US-EAST-04A lies in US-EAST-04."""
+    return re.sub(r"(?<=\d)[A-Z]$", "", zone) if zone else None
 
 
 def _can_grow(pool_list: list[Json], name: str, kind: catalog.NodeType, zone: str | None, *, spot: bool) -> bool | None:

@@ -71,6 +71,7 @@ class Fluence(Provider):
         workloads=("container", "vm", "bare-metal"),
         markets=("decentralized",),
         capabilities=frozenset({"image", "cmd", "env", "ports", "accept-then-fail", "price-drift"}),
+        only_containers=frozenset({"image", "cmd", "env"}),
         egress="0 USD/GB by the provider's claim; no traffic field in plans or bills",
     )
 

@@ -75,7 +75,7 @@ FACTS = Facts(
     workloads=("vm",),
     markets=("hyperscaler",),
     capabilities=frozenset(["image", "cmd", "env", "ports", "disk", "spot", "quota", "accept-then-fail"]),
-    egress="never free: Standard Tier 0.085 USD/GiB and less in tiers (North America, Europe), Premium from 0.12",
+    egress="200 GiB a month free where listed, then 0.085 USD/GiB and less (Standard Tier), Premium Tier from 0.12",
 )
 
 

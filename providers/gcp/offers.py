@@ -47,7 +47,7 @@ def build(market: Market, query: Query, *, account: str, now: datetime) -> tuple
             why = market.quotas.lacking(machine, spot=pricing == "spot") if market.quotas else None
             if why:
                 lacking[why] = None
-            found.append(_offer(machine, pricing, usd, market.rates, account, now, available=False if why else None))
+            found.append(_offer(machine, pricing, usd, market.rates, account, now, why=why))
     return found, list(lacking)
 
 
@@ -65,7 +65,7 @@ def _offer(
     account: str,
     now: datetime,
     *,
-    available: bool | None,
+    why: str | None,
 ) -> Offer:
     region, spot = regions.of_zone(machine.zone), pricing == "spot"
     way = egress.route(region, rates)
@@ -103,7 +103,7 @@ def _offer(
         boot_s=BOOT_S,
         compliance=COMPLIANCE,
         compliance_evidence="claim",
-        available=available,  # None: sold there; whether there is one now shows at launch only
+        available=False if why else None,  # None: sold there; whether there is one now shows at launch only
         observed_at=now,
         native={
             "zone": machine.zone,
@@ -113,6 +113,7 @@ def _offer(
             "attached": int(machine.attached),
             "disk_type": machine.disk_type,
             "network_tier": way.network_tier,
+            **({"unavailable": why} if why else {}),
         },
     )
 

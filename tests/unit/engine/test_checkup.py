@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from orchestrator.adapters import Adapters
 from orchestrator.checkup import check
-from orchestrator.errors import ConfigError, UsageError
+from orchestrator.errors import UsageError
 from orchestrator.store import Store, open_store
 from providers.base import Context, Listing, Provider, Query
 from providers.env import ManualEnv
@@ -24,13 +25,6 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
     found = await open_store(tmp_path / "orch.db", ManualEnv())
     yield found
     await found.close()
-
-
-class Broken(dict[str, Provider]):
-    """Adapters of which one cannot even be made."""
-
-    def __getitem__(self, name: str) -> Provider:
-        raise ConfigError(f"{name}: it needs a package", hint="pip install it")
 
 
 def adapter(
@@ -126,9 +120,22 @@ async def test_without_credentials_the_hint_says_what_to_set(store: Store) -> No
     assert "~/.aws/credentials" in by_name["aws"]["hint"]
 
 
+def unusable() -> Provider:
+    raise ValueError("machines.toml:5: gpuu: unknown key")
+
+
 async def test_an_adapter_that_cannot_be_made_fails_alone(store: Store) -> None:
-    [row] = await check(Broken(aws=None), ["aws"], values={}, env=ManualEnv(), store=store)  # type: ignore[arg-type]
-    assert (row["ok"], row["hint"]) == (False, "pip install it")
+    adapters = Adapters({"ssh": unusable, "runpod": lambda: adapter(ManualEnv())})
+    rows = await check(adapters, ["ssh", "runpod"], values={}, env=ManualEnv(), store=store)
+    assert [row["ok"] for row in rows] == [False, True]
+    assert "machines.toml:5" in rows[0]["detail"]["error"]
+    assert "docs/providers/ssh.md" in rows[0]["hint"]
+
+
+async def test_a_fault_on_this_computer_proves_nothing_of_the_provider(store: Store) -> None:
+    row = await one(store, adapter(ManualEnv(), refuses=AuthFailed("no such file", code="bad-file")))
+    assert (row["ok"], row["reachable"], row["key_valid"]) == (False, None, None)
+    assert "mend what the error says" in row["hint"]
 
 
 async def test_a_name_that_is_no_provider_is_refused(store: Store) -> None:
