@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from providers.env import Env
-from providers.errors import ProviderError
+from providers.errors import ProviderError, Unavailable
 from providers.ssh import errors, offers, state
 from providers.ssh.client import Client
 from providers.ssh.inventory import Inventory, Machine
@@ -62,6 +62,8 @@ async def _one(client: Client, inventory: Inventory, machine: Machine, env: Env)
         except ProviderError as error:
             finding.problems.append(f"as {login}: {error}")
             finding.error = error
+            if isinstance(error, Unavailable):
+                break  # nobody gets in, whoever asks
             continue
         seen = state.read(answer.lines)
         if why := offers.obstacle(machine, seen):

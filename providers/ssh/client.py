@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 import shutil
 import signal
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -37,11 +39,15 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class _Ran:
-    """How a run of the client ended; `status` is None where it was cut off."""
+    """How a run of the client ended; `status` is None where it was cut off.
+
+    `err` is what the machine said, `log` what the client itself said.
+    """
 
     status: int | None
     out: str
     err: str
+    log: str
     cut: str = ""
 
 
@@ -52,7 +58,7 @@ class Client:
         self._env = context.env
         self._owner = context.owner
         # A workstation's sshd lets ten connections be opened at once; ours are many machines, so the limit is ours.
-        self._turns = asyncio.Semaphore(16)
+        self._turns = asyncio.Semaphore(64)
 
     async def call(
         self,
@@ -70,19 +76,21 @@ class Client:
         Args:
             verb: a verb of the contract; the script does *launch* and *terminate*, and looks for all others.
             login: as whom; the machine's first login by default.
-            timeout_s: real seconds for one try.
+            timeout_s: real seconds for all tries together.
 
         Raises:
             ProviderError: it did not run (proven), or (`OutcomeUnknown`) a launch may have.
         """
         tries = 1 if verb in EFFECTS else tries
+        clock = asyncio.get_running_loop().time
+        end = clock() + timeout_s
         while True:
             tries -= 1
             try:
                 async with self._turns:
-                    return await self._once(inventory, machine, verb, values, login, timeout_s)
+                    return await self._once(inventory, machine, verb, values, login, max(1.0, end - clock()))
             except _Again as again:
-                if tries <= 0:
+                if tries <= 0 or clock() >= end - 1.0:
                     raise again.error from None
                 await self._env.sleep(self._env.uniform(0.2, 0.6))
 
@@ -102,10 +110,10 @@ class Client:
         answer = _parse(ran.out, nonce)
         if answer is not None:
             return answer
-        if ran.status == 255 and (found := errors.refused(machine.name, ran.err)):
+        if ran.status == 255 and (found := errors.refused(machine.name, ran.log)):
             error, again = found
             raise _Again(error) if again else error
-        said = ran.cut or errors.last_line(ran.err or ran.out)
+        said = ran.cut or errors.last_line(ran.log or ran.err or ran.out)
         if verb == "launch":
             raise OutcomeUnknown(f"{machine.name}: no readable answer to the launch: {said}", code="no-answer")
         raise _Again(Unavailable(f"{machine.name}: no readable answer: {said}", code="no-answer", scope="host"))
@@ -146,6 +154,14 @@ class _Again(Exception):
 
 async def _run(argv: list[str], text: str, timeout_s: float) -> _Ran:
     """Run the client with *text* as its input; at most `MAX_BYTES` of its output are taken."""
+    # The client's own words go to a file: on stderr they could not be told from the machine's, whose profile may well
+    # say "Permission denied" of something else.
+    with tempfile.NamedTemporaryFile(prefix="orch-ssh-") as log:
+        ran = await _fed([argv[0], "-E", log.name, *argv[1:]], text, timeout_s)
+        return dataclasses.replace(ran, log=log.read(MAX_BYTES).decode("utf-8", "replace"))
+
+
+async def _fed(argv: list[str], text: str, timeout_s: float) -> _Ran:
     process = await asyncio.create_subprocess_exec(
         *argv,
         stdin=asyncio.subprocess.PIPE,
@@ -172,7 +188,7 @@ async def _run(argv: list[str], text: str, timeout_s: float) -> _Ran:
         getattr(process, "_transport").close()  # noqa: B009 - typeshed does not know it
         await asyncio.shield(process.wait())
     status = None if cut else process.returncode
-    return _Ran(status, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"), cut)
+    return _Ran(status, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"), "", cut)
 
 
 def _kill(process: asyncio.subprocess.Process) -> None:

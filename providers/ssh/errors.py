@@ -17,6 +17,7 @@ from providers.errors import (
     InvalidRequest,
     NoCapacity,
     OfferGone,
+    OutcomeUnknown,
     ProviderError,
     Scope,
     Unavailable,
@@ -54,7 +55,8 @@ TABLE: dict[int, Row] = {
     21: Row("other-user", Forbidden),
     LOGIN_BUSY: Row("login-taken", NoCapacity),
     23: Row("same-key", Forbidden),
-    24: Row("half-made", BootFailed),
+    # It is there: only a look, and then an end, will do.
+    24: Row("half-made", OutcomeUnknown),
 }
 
 

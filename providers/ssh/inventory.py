@@ -119,7 +119,11 @@ def load(settings: Mapping[str, str]) -> Inventory:
         OSError: it cannot be read.
     """
     file = path_of(settings)
-    return _Reader(file, file.read_text(encoding="utf-8"), settings).read()
+    try:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise BadInventory(f"{file}: is not UTF-8: {error}") from None
+    return _Reader(file, text, settings).read()
 
 
 def _local(path: str, settings: Mapping[str, str]) -> Path:
@@ -160,7 +164,7 @@ class _Reader:
         pins = data.get("pins", str(self._file.with_suffix(".pins")))
         if not isinstance(pins, str):
             self._fail("pins", "must be a text: the folder for host keys pinned at first contact")
-        return Inventory(self._file, found, _local(pins, self._settings))
+        return Inventory(self._file, found, self._file.parent / _local(pins, self._settings))
 
     def _machine(self, row: dict[str, Any]) -> Machine:
         name = row.get("name")
@@ -178,6 +182,12 @@ class _Reader:
             plain = row.get(key, "/x").replace("%u", "") if key == "authorized_keys" else row.get(key, "/x")
             if not _REMOTE_PATH.fullmatch(plain):
                 self._fail(key, "must begin with / or ~/ and hold letters, digits and . _ + - only")
+        # Logins that share one home are told apart by %u in it; all others have each their own.
+        shared_home = "%u" in row.get("authorized_keys", "")
+        if len(users) > 1 and row.get("lock_dir", "").startswith("~/") and not shared_home:
+            self._fail(
+                "lock_dir", "must begin with / for several users: each has another ~, and would see another lock"
+            )
         if not _HOST.fullmatch(row["host"]):
             self._fail("host", "is no host name or address")
         reliability = _float(row, "reliability")
@@ -220,7 +230,7 @@ class _Reader:
             if key in _MONEY | _NUMBERS:
                 if isinstance(value, str) and re.fullmatch(r"\d+(\.\d+)?", value):
                     value, number = Decimal(value), True
-                if not number or not 0 <= value < 10**9:
+                if not number or not Decimal(value).is_finite() or not 0 <= value < 10**9:
                     self._fail(key, "must be a number, 0 or more")
                 row[key] = Decimal(value)
             elif key in _COUNTS and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
@@ -237,8 +247,8 @@ class _Reader:
     def _users(self, row: dict[str, Any]) -> tuple[str, ...]:
         if ("user" in row) == ("users" in row):
             self._fail("user", "give either user (one login) or users (several, each for one lease at a time)")
-        users = tuple(row.get("users") or (row.get("user"),))
-        if len(set(users)) != len(users) or not all(_LOGIN.fullmatch(user) for user in users):
+        users = tuple(row["users"] if "users" in row else (row["user"],))
+        if not users or len(set(users)) != len(users) or not all(_LOGIN.fullmatch(user) for user in users):
             self._fail("users" if "users" in row else "user", "must be Unix login names, each once")
         return users
 

@@ -14,7 +14,7 @@ finish() { # STATUS [WHY]
 have() { command -v "$1" >/dev/null 2>&1; }
 
 # A driver that hangs must not hang us, and nothing may read our stdin: the script itself comes from there.
-smi() { if have timeout; then timeout 20 nvidia-smi "$@"; else nvidia-smi "$@"; fi </dev/null 2>/dev/null; }
+smi() { if have timeout; then timeout "${SMI_S:-20}" nvidia-smi "$@"; else nvidia-smi "$@"; fi </dev/null 2>/dev/null; }
 gpu_rows() { smi --query-gpu=uuid,memory.total,name --format=csv,noheader,nounits; }
 app_rows() { smi --query-compute-apps=gpu_uuid,pid --format=csv,noheader,nounits; }
 
@@ -24,7 +24,8 @@ pause() { sleep 0.2 2>/dev/null || sleep 1; }
 
 place_state() {
     if [ ! -d "$ROOT" ]; then echo missing
-    elif [ -d "$ROOT/alloc" ] && [ ! -w "$ROOT/alloc" ] || [ ! -d "$ROOT/alloc" ] && [ ! -w "$ROOT" ]; then echo readonly
+    elif [ -d "$ROOT/alloc" ]; then if [ -w "$ROOT/alloc" ]; then echo ok; else echo readonly; fi
+    elif [ ! -w "$ROOT" ]; then echo readonly
     else echo ok; fi
 }
 
@@ -52,8 +53,19 @@ check_id() {
 
 make_id() {
     [ -s "$ROOT/id" ] && return
-    umask 022
-    od -An -N16 -tx1 /dev/urandom | tr -d ' \n' >"$ROOT/id.$$" && mv "$ROOT/id.$$" "$ROOT/id"
+    od -An -N16 -tx1 /dev/urandom | tr -d ' \n' | put "$ROOT" id
+}
+
+# Whole or not at all, also after a power cut. In a sticky folder somebody may have laid a link where we write: `set -C`
+# opens no file that is there already.
+put() { # FOLDER NAME: from stdin
+    (
+        umask 022
+        draft=$1/.$2.$$
+        rm -f "$draft" && set -C && cat >"$draft" && { sync "$draft" || :; } && mv "$draft" "$1/$2" && exit 0
+        rm -f "$draft"
+        exit 1
+    )
 }
 
 # -- records ------------------------------------------------------------------------------------------------
@@ -79,17 +91,14 @@ read_record() { # TOKEN: sets R_...; false if there is none. Never sourced: othe
 }
 
 write_record() { # TOKEN: from R_...
-    (
-        umask 022
-        printf '%s\n' "token=$1" "owner=$R_OWNER" "lease=$R_LEASE" "login=$R_LOGIN" "uid=$R_UID" "gpus=$R_GPUS" \
-            "created=$R_CREATED" "ends=$R_ENDS" "phase=$R_PHASE" "dir=$R_DIR" "keys=$R_KEYS" "dedicated=$R_ALL" \
-            >"$ROOT/alloc/.$1.$$" && mv "$ROOT/alloc/.$1.$$" "$ROOT/alloc/$1"
-    )
+    printf '%s\n' "token=$1" "owner=$R_OWNER" "lease=$R_LEASE" "login=$R_LOGIN" "uid=$R_UID" "gpus=$R_GPUS" \
+        "created=$R_CREATED" "ends=$R_ENDS" "phase=$R_PHASE" "dir=$R_DIR" "keys=$R_KEYS" "dedicated=$R_ALL" |
+        put "$ROOT/alloc" "$1"
 }
 
 bury() { # TOKEN: an end is remembered, so that a launch that comes late, or twice, makes nothing
-    (umask 022 && printf '%s\n' "token=$1" "owner=$OWNER" "ended=${NOW:-$(date -u +%Y-%m-%dT%H:%M:%SZ)}" \
-        "gpus=$R_GPUS" >"$ROOT/ended/.$1.$$" && mv "$ROOT/ended/.$1.$$" "$ROOT/ended/$1")
+    printf '%s\n' "token=$1" "owner=$OWNER" "ended=${NOW:-$(date -u +%Y-%m-%dT%H:%M:%SZ)}" "gpus=$R_GPUS" |
+        put "$ROOT/ended" "$1"
 }
 
 # -- looking ------------------------------------------------------------------------------------------------
@@ -101,10 +110,8 @@ look() {
     echo "clock $(date +%s)"
     echo "place $(place_state)"
     for tool in flock setsid nvidia-smi; do have $tool || echo "lacks $tool"; done
-    if have nvidia-smi; then
-        gpu_rows | sed -n 's/^\(GPU-[^,]*\), *\([^,]*\), *\(.*\)$/gpu \1 \2 \3/p'
-        app_rows | sed -n 's/^\([GM][PI][UG]-[^,]*\), *\([0-9]*\).*$/app \1 \2/p'
-    fi
+    # A driver that hangs must not hide what is allocated.
+    case $VERB in find | owned) ;; *) ! have nvidia-smi || look_at_gpus ;; esac
     for token in $(tokens); do
         if read_record "$token"; then
             gpus=$(echo $R_GPUS | tr ' ' ',')
@@ -117,6 +124,11 @@ look() {
         echo "ended $TOKEN"
     fi
     finish 0
+}
+
+look_at_gpus() {
+    gpu_rows | sed -n 's/^\(GPU-[^,]*\), *\([^,]*\), *\(.*\)$/gpu \1 \2 \3/p'
+    app_rows | sed -n 's/^\([GM][PI][UG]-[^,]*\), *\([0-9]*\).*$/app \1 \2/p'
 }
 
 # -- taking -------------------------------------------------------------------------------------------------
@@ -259,9 +271,15 @@ add_key() {
 drop_key() { # TOKEN
     file=$(key_file)
     [ -f "$file" ] && grep -q -- " orch-own:$1\$" "$file" || return 0
-    cp -p "$file" "$file.orch.$$" || return 1
-    grep -v -- " orch-own:$1\$" "$file" >"$file.orch.$$" || [ $? = 1 ] || return 1
-    mv "$file.orch.$$" "$file"
+    if cp -p "$file" "$file.orch.$$" && without_key "$1" "$file" >"$file.orch.$$" && mv "$file.orch.$$" "$file"; then
+        return 0
+    fi
+    rm -f "$file.orch.$$"
+    return 1
+}
+
+without_key() { # TOKEN FILE: an empty rest is no failure
+    grep -v -- " orch-own:$1\$" "$2" || [ $? = 1 ]
 }
 
 start_timer() {
@@ -298,10 +316,12 @@ lineage() { # PID and what it descends from
 tenants() { # TOKEN
     {
         grep -lsF "ORCH_OWN_TOKEN=$1" /proc/[0-9]*/environ
-        ls -ld /proc/[0-9]*/cwd /proc/[0-9]*/exe 2>/dev/null | sed -n "s|^.* \(/proc/[0-9]*\)/[a-z]* -> $R_DIR.*|\1|p"
+        # Links there name real paths, and the record's folder may be reached by a link.
+        real=$(readlink -f "$R_DIR") || real=$R_DIR
+        ls -ld /proc/[0-9]*/cwd /proc/[0-9]*/exe 2>/dev/null | sed -n "s|^[^/]*\(/proc/[0-9]*\)/[a-z]* -> $real.*|\1|p"
         [ "$R_ALL" != yes ] || [ "$R_UID" = 0 ] || grep -ls "^Uid:[[:space:]]*$R_UID[[:space:]]" /proc/[0-9]*/status
-        for gpu in $R_GPUS; do
-            for pid in $(app_rows | sed -n "s/^$gpu, *\([0-9]*\).*/\1/p"); do
+        [ "$wedged" = yes ] || for gpu in $R_GPUS; do
+            for pid in $(echo "$apps" | sed -n "s/^$gpu, *\([0-9]*\).*/\1/p"); do
                 [ "$(uid_of "$pid")" != "$R_UID" ] || echo "/proc/$pid"
             done
         done
@@ -319,8 +339,10 @@ tenants() { # TOKEN
 }
 
 end_processes() { # TOKEN: false if some are left
-    own=" $(lineage $$ | tr '\n' ' ')" quiet=0 round=0
+    own=" $(lineage $$ | tr '\n' ' ')" quiet=0 round=0 wedged=no SMI_S=10
     while [ $round -lt 30 ]; do
+        # A driver that hangs is asked once: it could cost all the time that there is.
+        [ "$wedged" = yes ] || apps=$(app_rows) || wedged=yes
         pids=$(tenants "$1")
         if [ -z "$pids" ]; then
             quiet=$((quiet + 1))
@@ -339,17 +361,34 @@ end_processes() { # TOKEN: false if some are left
     return 1
 }
 
+mounts_in() { # the places below FOLDER where something is mounted, the innermost first
+    sed -n "s|^[^ ]* [^ ]* [^ ]* [^ ]* \($1/[^ ]*\) .*|\1|p" /proc/self/mountinfo | sort -r
+}
+
+unmount() { # what a tenant has mounted: `rm -r` would go into it. False if something is left
+    real=$(readlink -f "$R_DIR") || return 0
+    mounts_in "$real" | while read -r place; do
+        place=$(printf '%b' "$(printf '%s' "$place" | sed 's/\\\([0-7]\)/\\0\1/g')")  # a space is \040 there
+        umount "$place" || umount -l "$place" || fusermount -uz "$place" || fusermount3 -uz "$place"
+    done >/dev/null 2>&1
+    [ -z "$(mounts_in "$real")" ]
+}
+
 clean() { # TOKEN, its record read: ends it whole, or says what is in the way and returns false
     case $R_DIR in */"$1") ;; *) echo "left the record names no folder of its own: $R_DIR"; return 1 ;; esac
     R_PHASE=ending
     write_record "$1"
     # No way in any more, then nobody inside, then nothing left; the lock on the GPUs comes last.
-    drop_key "$1" || { echo "left the key in $R_KEYS"; return 1; }
+    # Where the disk is full, the line goes once the folder is gone; without its wrapper it opens nothing meanwhile.
+    locked_out=yes
+    drop_key "$1" || locked_out=no
     rm -f "$R_DIR/enter"
     end_processes "$1" || { echo "left processes" $LEFT; return 1; }
     [ -n "${TIMING-}" ] || for pid in $(timers "$1"); do kill -s KILL "$pid" 2>/dev/null; done
+    unmount || { echo "left what is mounted in $R_DIR"; return 1; }
     rm -rf "$R_DIR" 2>/dev/null || { chmod -R u+rwx "$R_DIR" && rm -rf "$R_DIR"; } 2>/dev/null
     [ ! -e "$R_DIR" ] || { echo "left files in $R_DIR"; return 1; }
+    [ $locked_out = yes ] || drop_key "$1" || { echo "left the key in $R_KEYS"; return 1; }
     bury "$1" && rm -f "$ROOT/alloc/$1" && [ ! -e "$ROOT/alloc/$1" ] || { echo "left the record"; return 1; }
 }
 
@@ -364,7 +403,8 @@ terminate() {
             [ "$R_UID" = "$(id -u)" ] || [ "$(id -u)" = 0 ] || finish 21 "it was allocated as $R_LOGIN, and only that user can end it"
             clean "$TOKEN" || finish 20 "not everything could be ended yet"
         elif [ ! -e "$ROOT/ended/$TOKEN" ]; then
-            bury "$TOKEN"
+            # Not remembered, it could still be made: by a launch that is on its way.
+            bury "$TOKEN" || finish 20 "the end could not be written to $ROOT/ended"
         fi
     fi
     echo "gone $TOKEN"
@@ -390,7 +430,8 @@ timer() { # TOKEN ROOT ENDS OWNER
 
 own_main() {
     PATH=$PATH:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin:/usr/lib/wsl/lib
-    printf 'orch-own/1 begin %s\n' "$NONCE"
+    # A login shell may have said something without ending the line.
+    printf '\norch-own/1 begin %s\n' "$NONCE"
     case $ROOT in "~/"*) ROOT=$HOME/${ROOT#"~/"} ;; esac
     case $KEYS in "~/"*) KEYS=$HOME/${KEYS#"~/"} ;; esac
     case $WORK in "~/"*) WORK=$HOME/${WORK#"~/"} ;; '') WORK=$ROOT/work ;; esac

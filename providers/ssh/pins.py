@@ -31,6 +31,9 @@ def options(inventory: Inventory, machine: Machine) -> dict[str, str]:
         if machine.host_keys:
             file = inventory.pins / f"{machine.name}.inventory"
             _write(file, "".join(f"{alias(machine)} {key}\n" for key in machine.host_keys))
+        else:
+            # The client goes on where it cannot write a pin, and would trust anybody at every contact.
+            file.touch(mode=0o600)
     except OSError as error:
         raise Forbidden(
             f"host keys cannot be kept in {inventory.pins} ({error.strerror}): set `pins` in the inventory to a folder "

@@ -61,13 +61,18 @@ class State:
 
     def free(self, model: str) -> list[Gpu]:
         """Those of them that nobody has allocated and nothing uses."""
-        taken = self.used.union(*(one.gpus for one in self.allocations))
+        taken = self.used.union(*(one.gpus for one in self.allocations if not self.over(one)))
         return [gpu for gpu in self.of_model(model) if gpu.uuid not in taken]
 
+    def over(self, allocation: Allocation) -> bool:
+        """Its time is past, so the next launch by its login clears it away, as `expire` in own.sh has it."""
+        return None not in (allocation.ends, self.clock) and allocation.ends + 120 < self.clock  # type: ignore[operator]
+
     def free_logins(self, machine: Machine) -> list[str]:
-        """The logins of *machine* that hold no allocation."""
-        busy = {one.login for one in self.allocations}
-        return [user for user in machine.users if user not in busy]
+        """The logins of *machine* that hold no allocation; first those whose launch clears one away."""
+        busy = {one.login for one in self.allocations if not self.over(one)}
+        late = {one.login for one in self.allocations if self.over(one)}
+        return sorted((user for user in machine.users if user not in busy), key=lambda user: user not in late)
 
     def allocation(self, token: str, owner: str) -> Allocation | None:
         """The record of *token*, if it is that installation's."""

@@ -111,6 +111,9 @@ def test_the_parts_of_a_machine_cost_the_whole_within_the_rounding(whole: Decima
         ("share = false", 'host_key = "nonsense"', 27, "ssh-ed25519"),
         ("share = false", 'dedicated = true\nuser = "root"', 0, ""),
         ("[defaults]", "[default]", 2, "did you mean defaults"),
+        ('users = ["a", "b"]', "users = []", 24, "login names"),
+        ("usd_per_hour = 0.35", "usd_per_hour = nan", 26, "0 or more"),
+        ("share = false", 'lock_dir = "~/orch"', 27, "another lock"),
     ],
 )
 def test_a_mistake_is_told_with_file_line_and_what_was_meant(read, old: str, new: str, line: int, said: str) -> None:  # type: ignore[no-untyped-def]
@@ -128,6 +131,17 @@ def test_a_file_that_is_no_toml_says_where(read) -> None:  # type: ignore[no-unt
         read("\n\nname == 3\n")
     with pytest.raises(BadInventory, match="machine"):
         read("")
+
+
+def test_a_file_in_another_encoding_is_a_mistake_in_it(read, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    read()
+    (tmp_path / "m.toml").write_bytes(b"# caf\xe9\n" + GOOD.encode())
+    with pytest.raises(BadInventory, match="UTF-8"):
+        load({"ORCH_SSH_INVENTORY": str(tmp_path / "m.toml"), "HOME": str(tmp_path)})
+
+
+def test_pins_lie_beside_the_inventory_whatever_the_working_folder(read, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    assert read('pins = "keys"\n' + GOOD).pins == tmp_path / "keys"
 
 
 def _adapter(tmp_path: Path, text: str | None) -> Ssh:
