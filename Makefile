@@ -34,8 +34,9 @@ $(STAMP): requirements.lock pyproject.toml
 demo: setup
 	@BIN=$(abspath $(BIN)) sh deploy/demo.sh
 
+# Three workers on two cores: many tests wait for processes and for SSH.
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -q tests
+	$(BIN)/python -m pytest -n 3 --dist loadgroup -q tests
 
 # Where their packages cannot be installed, the tests are skipped and say why.
 test-integrations: setup
