@@ -28,6 +28,16 @@ def spec_dir() -> Path:
     return SPEC_DIR
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Own machines are this computer: tests of them look for each other's processes by name, so they take turns."""
+    for item in items:
+        path = item.path.as_posix()
+        conformance = "/tests/conformance/" in path and ("[ssh]" in item.name or "[ssh-" in item.name)
+        if conformance or "/tests/unit/ssh/" in path or path.endswith("/test_ssh_emulator.py"):
+            item.add_marker(pytest.mark.xdist_group("own-machines"))
+
+
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if report.skipped and isinstance(report.longrepr, tuple):
         _skipped.append((report.nodeid, str(report.longrepr[2])))

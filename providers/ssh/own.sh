@@ -420,10 +420,12 @@ timer() { # TOKEN ROOT ENDS OWNER
         sleep "$rest"
         [ -e "$ROOT/alloc/$TOKEN" ] || exit 0
     done
+    pause=2
     while [ -e "$ROOT/alloc/$TOKEN" ]; do
         # Only ever the allocation of this token: whoever comes later has another one.
         (take_lock 600 && read_record "$TOKEN" && [ "$R_OWNER" = "$OWNER" ] && clean "$TOKEN")
-        [ ! -e "$ROOT/alloc/$TOKEN" ] || sleep 30
+        [ ! -e "$ROOT/alloc/$TOKEN" ] || sleep "$pause"
+        [ "$pause" -ge 30 ] || pause=$((pause * 2))
     done
     exit 0
 }

@@ -8,8 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from pwd import getpwuid
@@ -40,18 +39,13 @@ def need_sshd() -> None:
         pytest.skip("own machines run Linux")
 
 
-@contextmanager
-def privilege_separation() -> Iterator[None]:
-    """The empty folder that an sshd of root wants; its service makes it where there is a service."""
-    folder = Path("/run/sshd")
-    made = os.getuid() == 0 and not folder.exists()
-    if made:
-        folder.mkdir(mode=0o755)
-    try:
-        yield
-    finally:
-        if made and not any(folder.iterdir()):
-            folder.rmdir()
+def privilege_separation() -> None:
+    """Make the empty folder that an sshd of root wants; its service makes it where there is a service.
+
+    It stays: another sshd may need it at any time.
+    """
+    if os.getuid() == 0:
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
 
 
 def new_key(path: Path) -> str:

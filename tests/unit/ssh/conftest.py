@@ -22,11 +22,11 @@ def machines(tmp_path: Path) -> Iterator[Callable[..., Machine]]:
         made[-1].start()
         return made[-1]
 
-    with privilege_separation():
-        yield make
-        for machine in made:
-            machine.sweep()
-            machine.stop()
+    privilege_separation()
+    yield make
+    for machine in made:
+        machine.sweep()
+        machine.stop()
 
 
 @pytest.fixture

@@ -170,7 +170,7 @@ async def test_the_timer_on_the_machine_ends_the_lease_and_never_the_next_one(be
     soon = ssh.env.now() + timedelta(seconds=3)
     ref, made = await bench.launch(ssh, ends_at=soon, cmd="sleep 304")
     assert marked(ref.token, "ORCH_OWN_TIMER")
-    await asyncio.to_thread(wait_for, lambda: desk.records() == [], 30)
+    await asyncio.to_thread(wait_for, lambda: desk.records() == [], 60)
     assert marked(ref.token) == []
     assert not (desk.lock_dir / "work" / ref.token).exists()
     found = await ssh.find(ref)
