@@ -24,7 +24,6 @@ from providers.ssh.adapter import Ssh
 SSHD = "/usr/sbin/sshd"
 OWNER = "0123456789abcdef0123456789abcdef"
 STRANGER = "fedcba9876543210fedcba9876543210"
-LEASE = "leaseaaaa"
 LOGIN = getpwuid(os.getuid()).pw_name
 MARK = "ORCH_OWN_TOKEN"
 
@@ -184,6 +183,8 @@ class Bench:
     unclassified: list[tuple[str, str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        # Real ones are random, too: processes of another test's lease must not be taken for this one's.
+        self.lease = SystemEnv().new_id(9)
         self.public_key = new_key(self.root / "lease")
         self.file = self.root / "machines.toml"
         self.write()
@@ -206,8 +207,10 @@ class Bench:
 
     def spec(self, owner: str = OWNER, public_key: str = "", **more: object) -> LaunchSpec:
         self.count += 1
-        token = naming.make(owner, LEASE, self.count)
-        return LaunchSpec(name=token, owner=owner, lease=LEASE, ssh_public_key=public_key or self.public_key, **more)  # type: ignore[arg-type]
+        token = naming.make(owner, self.lease, self.count)
+        return LaunchSpec(
+            name=token, owner=owner, lease=self.lease, ssh_public_key=public_key or self.public_key, **more
+        )  # type: ignore[arg-type]
 
     async def attempt(self, adapter: Ssh, gpus: int = 1, machine: str = "", **more: object) -> AttemptRef:
         offer = await self.offer(adapter, gpus, machine)
